@@ -1,0 +1,28 @@
+"""Packed elements: the check of a block's invariants. Everything else is inline, see packed.pxd."""
+
+
+cdef const char* packed_check(const packed_t* self, bint pairs) noexcept nogil:
+    """NULL, or which rule is broken."""
+    cdef const char* at = <const char*>self.body
+    cdef const char* end = at + self.used
+    cdef const char* later
+    cdef element_t element
+    cdef element_t other
+    cdef size_t count = 0
+    if self.used > self.capacity:
+        return "a block uses more than it has"
+    if (self.body == NULL) != (self.capacity == 0):
+        return "a block and its capacity disagree"
+    while at < end:
+        at = read_element(at, pairs, &element)
+        count += 1
+        later = at
+        while later < end:
+            later = read_element(later, pairs, &other)
+            if other.key_size == element.key_size and memcmp(other.key, element.key, element.key_size) == 0:
+                return "a block has one key twice"
+    if at != end:
+        return "a block's last element ends outside"
+    if count != self.count:
+        return "a block's count is wrong"
+    return NULL
