@@ -1,0 +1,149 @@
+# One shard's keys: the table, its entries, strings. See keyspace.pyx for the layout and what must stay true.
+
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+
+# Redis' object types, which are also their numbers in an RDB file's plain encodings except zset and hash
+cdef enum:
+    STRING = 0
+    LIST = 1
+    SET = 2
+    ZSET = 3
+    HASH = 4
+
+# The fixed head of an entry; what follows it is laid out in keyspace.pyx and reached by the functions below only.
+ctypedef struct entry_t:
+    uint32_t meta
+    uint16_t key_size       # 0 if the key is too long for it
+    uint16_t value_size     # of a string that lives in the entry
+
+# One slot's table: this head, then `capacity` words.
+ctypedef struct table_t:
+    uint32_t count
+    uint32_t volatiles      # of them with an expiry
+    uint32_t homes
+    uint32_t capacity
+
+ctypedef struct group_t:
+    uint64_t keys
+    uint64_t volatiles
+
+ctypedef struct directory_t:
+    group_t[128] groups
+    table_t* tables[16384]
+
+ctypedef struct database_t:
+    directory_t* directory  # NULL: nothing was stored here since the last flush
+    uint64_t keys
+    uint64_t volatiles
+    double average_ttl_ms
+    uint32_t expire_slot    # where the expiry cycle goes on
+    uint64_t expire_tag
+    uint32_t expire_skip    # volatile keys of that tag that it has passed
+
+# A string's bytes as a view. An integer is written to `scratch` (at least 24 bytes).
+cdef void entry_string(const entry_t* entry, char* scratch, const char** data, size_t* size) noexcept nogil
+cdef void entry_key(const entry_t* entry, const char** data, size_t* size) noexcept nogil
+cdef int entry_type(const entry_t* entry) noexcept nogil
+# hash_t*, list_t*, set_t*, zset_t*; NULL for a string
+cdef void* entry_native(const entry_t* entry) noexcept nogil
+cdef int64_t entry_expire_at(const entry_t* entry) noexcept nogil   # ms since 1970, -1 = never
+cdef uint32_t entry_idle_seconds(const entry_t* entry, int64_t now_ms) noexcept nogil
+# Bytes allocated for it and its value, as of its last change
+cdef size_t entry_memory(const entry_t* entry) noexcept nogil
+
+# A walk over one database; all zeroes is the beginning. Writes nothing (R9).
+ctypedef struct keyspace_position:
+    uint32_t slot
+    uint32_t index
+
+cdef class Keyspace:
+    """All databases of one shard."""
+    cdef readonly int databases
+    cdef readonly int shard, shards
+    cdef readonly unsigned first_slot, end_slot     # the shard's range, end_slot not included
+    cdef public int64_t now_ms          # the largest stamp received (R4)
+    cdef public uint64_t dirty          # changes since start: how execution knows that a command wrote
+    cdef public uint64_t hits, misses, expired
+    cdef public bint may_expire         # off while keys are held or loaded: nothing is absent then because of its time
+    cdef public bint snapshot_running   # a child shares the memory: no LRU clock on reads, no early resizing
+
+    # Hooks of the execution core. Each costs one test when it is not in use.
+    cdef public dict watched            # (db, key) -> set of client ids
+    cdef public set dirty_clients       # those whose watched key was changed
+    cdef public dict waiting            # (db, key) -> whatever the core keeps of blocked clients
+    cdef public list ready              # (db, key) in order, of keys in `waiting` that were changed and exist
+    cdef public bint effects_wanted
+    cdef public list effects            # (db, words): what handlers declared
+    cdef public list expired_effects    # (db, (b"UNLINK", key)): of keys that expired
+
+    cdef database_t* _bases
+    cdef size_t _memory
+
+    # NULL when absent; an entry that expired is deleted first (counted, its effect recorded, watchers told)
+    cdef entry_t* find(self, int db, unsigned slot, const char* key, size_t size)
+    # the same for a command that reads: counts a hit or a miss and moves the LRU clock
+    cdef entry_t* find_for_read(self, int db, unsigned slot, const char* key, size_t size)
+    cdef void touch(self, entry_t* entry) noexcept nogil
+    # set a string; replaces a value of any type. keep_ttl: the old expiry stays. 0, -1 no memory.
+    # Not counted as a change: call string_changed() or changed()
+    cdef int put_string(self, int db, unsigned slot, const char* key, size_t size,
+                         const char* value, size_t value_size, bint keep_ttl) except -2
+    # the same for what APPEND and SETRANGE leave: never stored as an integer, and OBJECT ENCODING says «raw»
+    cdef int put_raw_string(self, int db, unsigned slot, const char* key, size_t size,
+                         const char* value, size_t value_size, bint keep_ttl) except -2
+    cdef int put_integer(self, int db, unsigned slot, const char* key, size_t size, int64_t value,
+                          bint keep_ttl) except -2
+    # 1 and the number when the string is stored as an integer or is the text of one
+    cdef int get_integer(self, const entry_t* entry, int64_t* value) noexcept nogil
+    # the entry for an aggregate, created empty when absent (caller makes it non-empty and calls changed()); NULL no
+    # memory. A wrong type is the caller's to see: entry_type(entry) != kind.
+    cdef entry_t* find_or_create(self, int db, unsigned slot, const char* key, size_t size, int kind)
+    # whether it was there. Counts `dirty` and tells watchers itself
+    cdef bint delete(self, int db, unsigned slot, const char* key, size_t size)
+    # -1 removes it. May move the entry: find it again. 0, -1 no memory. Not counted: call changed()
+    cdef int set_expire_at(self, int db, entry_t* entry, int64_t at_ms) noexcept
+    # After a write to a key: counts `dirty`, tells watchers and waiters, deletes an aggregate that became empty
+    # (then 1, else 0).
+    cdef int changed(self, int db, unsigned slot, const char* key, size_t size) except -2
+    # changed() for a key that now holds a string: nothing to look up
+    cdef int string_changed(self, int db, const char* key, size_t size) except -2
+    cdef size_t size(self, int db) noexcept nogil               # keys, those expired but not yet deleted included
+    cdef size_t volatile(self, int db) noexcept nogil      # keys with an expiry
+    cdef entry_t* next(self, int db, keyspace_position* position) noexcept nogil     # NULL at the end
+    # the same within position.slot
+    cdef entry_t* next_in_slot(self, int db, keyspace_position* position) noexcept nogil
+    cdef int clear(self, int db) except -2                      # -1: all databases
+    # Insert while loading: a value of type `kind` that the keyspace then owns. 0 = done; the value is not taken if
+    # 1 = key was there already, -1 = no memory
+    cdef int adopt(self, int db, const char* key, size_t size, int kind, void* native, int64_t expire_at) except -2
+    cdef int adopt_string(self, int db, const char* key, size_t size, const char* value, size_t value_size,
+                           int64_t expire_at) except -2
+
+    cdef uint64_t* _peek(self, int db, unsigned slot, uint64_t tag, const char* key, size_t size) noexcept nogil
+    cdef uint64_t* _locate(self, int db, unsigned slot, uint64_t tag, const char* key, size_t size) except? NULL
+    cdef int _insert(self, int db, unsigned slot, uint64_t tag, entry_t* entry) noexcept nogil
+    cdef void _exchange(self, int db, unsigned slot, uint64_t* word, entry_t* fresh) noexcept nogil
+    cdef entry_t* _detach(self, int db, unsigned slot, uint64_t* word) noexcept nogil
+    cdef void _count_volatile(self, int db, unsigned slot, int change) noexcept nogil
+    cdef int _store(self, int db, unsigned slot, const char* key, size_t size, uint32_t meta,
+                    const char* value, size_t value_size, int64_t integer, bint keep_ttl) except -2
+    cdef int _changed(self, int db, unsigned slot, const char* key, size_t size, unsigned times) except -2
+    cdef int _tell(self, int db, const char* key, size_t size, bint exists) except -1
+    cdef int _expire(self, int db, unsigned slot, uint64_t* word) except -1
+    cdef int _clear_one(self, int db) noexcept nogil
+    cdef void _rename(self, int db, bytes source, bytes destination) except *
+    cdef bint _copy(self, int db, bytes source, int other_db, bytes destination) except -1
+    cdef bint _move(self, int db, bytes key, int other_db) except -1
+    cdef uint64_t _random(self) noexcept nogil
+    cdef entry_t* _pick(self, int db) noexcept nogil
+
+cdef class Database:
+    """One database of a shard, as handlers see it (`db`)."""
+    cdef readonly Keyspace keyspace
+    cdef readonly int index
+    cdef entry_t* _find(self, bytes key) except? NULL
+    cdef entry_t* _for_read(self, bytes key, int kind) except? NULL
+    cdef entry_t* _for_write(self, bytes key, int kind) except? NULL
+    cdef entry_t* _to_fill(self, bytes key, int kind) except NULL
+    cdef bint _is_stale(self, const entry_t* entry) noexcept nogil
+    cdef bint _scan_slot(self, const table_t* table, uint64_t* tag, Py_ssize_t count, list found, list stale) except -1
