@@ -1,0 +1,84 @@
+"""The way between the supervisor and its children: a pair of sockets each, JSON messages that arrive whole and in order.
+
+It carries no commands and no data: who is there, who is gone, where to listen, when to stop. The end of the stream means that the other side
+has died. A message is a dict with a key `kind`; what else is in it stands beside the function that sends it.
+"""
+
+from __future__ import annotations
+
+import socket
+from typing import Any, Final
+
+import msgspec
+
+#: The longest message: the configuration, some 20 KB, is the largest.
+MOST_BYTES: Final = 192 * 1024
+
+Message = dict[str, Any]
+
+
+class Closed(Exception):
+    """The other side is gone."""
+
+
+class Channel:
+    """One end; non-blocking."""
+
+    def __init__(self, end: socket.socket) -> None:
+        end.setblocking(False)
+        self._socket = end
+        self._encode = msgspec.json.Encoder().encode
+        self._decode = msgspec.json.Decoder().decode
+
+    @classmethod
+    def pair(cls) -> tuple[Channel, socket.socket]:
+        """The supervisor's end, and the socket that the child inherits."""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        return cls(ours), theirs
+
+    @classmethod
+    def inherited(cls, fd: int) -> Channel:
+        """The child's end."""
+        return cls(socket.socket(fileno=fd))
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
+    def send(self, kind: str, **content: Any) -> None:
+        """Send a message; if the other side is gone nobody will miss it."""
+        try:
+            self._socket.send(self._encode({"kind": kind, **content}))
+        except (BrokenPipeError, ConnectionResetError, BlockingIOError):
+            return
+
+    def receive(self) -> list[Message]:
+        """What has arrived; raises `Closed` when the other side is gone and nothing is left."""
+        messages: list[Message] = []
+        while True:
+            try:
+                data = self._socket.recv(MOST_BYTES)
+            except BlockingIOError:
+                return messages
+            except ConnectionResetError:
+                data = b""
+            if not data:
+                if messages:
+                    return messages
+                raise Closed
+            messages.append(self._decode(data))
+
+    def wait(self, timeout_s: float | None = None) -> list[Message]:
+        """Wait for messages, at most so long."""
+        self._socket.settimeout(timeout_s)
+        try:
+            first = self._socket.recv(MOST_BYTES)
+        except TimeoutError:
+            return []
+        finally:
+            self._socket.setblocking(False)
+        if not first:
+            raise Closed
+        return [self._decode(first), *self.receive()]
+
+    def close(self) -> None:
+        self._socket.close()

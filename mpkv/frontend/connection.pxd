@@ -1,0 +1,68 @@
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+
+from mpkv.buffer cimport Buffer
+from mpkv.frontend.pending cimport Receiver
+from mpkv.frontend.router cimport Router
+from mpkv.resp.parser cimport Parser, arg_t, limits_t
+
+
+cdef enum:
+    # Why a connection does not read on. Zero: it does.
+    STOP_BLOCKED = 1            # waits for a key (BLPOP)
+    STOP_ROOM = 2               # a link or the intent ring is full
+    STOP_IN_FLIGHT = 4          # too many of its own replies are outstanding
+    STOP_SETTLING = 8           # a command waits for the replies before it
+    STOP_TASK = 16              # a command of the frontend is under way
+    STOP_PAUSED = 32            # CLIENT PAUSE
+    STOP_SLICE = 64             # its slice of this turn is used up
+    STOP_CLOSING = 128
+
+
+cdef struct stash_t:            # a reply that has come before its turn
+    char* data
+    size_t size
+    bint ready
+
+
+cdef class Connection(Receiver):
+    cdef Router router
+    cdef readonly object server
+    cdef readonly object transport
+    cdef readonly uint64_t id
+    cdef Parser parser
+    cdef Buffer input           # bytes not consumed yet: input.data[start:input.size]
+    cdef size_t start
+    cdef Buffer output
+    cdef bint noted             # in the router's list of connections with output
+    cdef uint32_t stopped
+    cdef bint reading_paused
+    cdef uint64_t next_in, next_out     # places given to requests; the place of the next reply to leave
+    cdef stash_t* stash         # a ring by place
+    cdef uint64_t stash_room
+    cdef bint closing_after_replies
+    cdef bint in_run
+    cdef bint backed_up         # the transport holds more than it likes
+    cdef readonly bint closed
+
+    cdef public int database
+    cdef public int protocol
+    cdef public bint plain      # nothing stands between a command and its shard: no MULTI, no subscription, authenticated …
+    cdef public int reply_mode  # 0 on, 1 off, 2 skip the next, 3 skipping
+    cdef public object blocked_on
+    cdef public object user, name, lib_name, lib_version
+    cdef public object transaction, subscriptions, watched
+    cdef public bint authenticated, no_evict, no_touch
+    cdef public object peer, local
+    cdef public double created, last_active
+    cdef public object last_command
+    cdef public uint64_t commands, bytes_in, bytes_out
+    cdef public object soft_limit_since
+
+    cdef size_t _run(self, const char* data, size_t size) except? 0xFFFFFFFFFFFFFFFF
+    cdef int _dispatch(self, arg_t* argv, size_t argc) except -1
+    cdef int _keep(self, const char* data, size_t size) except -1
+    cdef int _emit(self, const char* data, size_t size) except -1
+    cdef int _put_aside(self, uint64_t index, const char* data, size_t size) except -1
+    cdef int _after_reply(self) except -1
+    cdef int _answer(self, const char* data, size_t size) except -1
+    cdef int _update_reading(self) except -1

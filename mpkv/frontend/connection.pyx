@@ -1,0 +1,482 @@
+"""Steps 1, 2 and 13: one client's connection – bytes in, requests out of them, replies back in request order.
+
+A request takes a *place* when it is dispatched; its reply leaves when those of all earlier places have left. Replies usually come in order and go
+straight into the output buffer; one that overtakes is put aside in a small ring.
+
+What bounds a connection: a slice of requests per turn of the loop (`SLICE`), so that a deep pipeline does not delay the others; the number of its
+replies outstanding (`MOST_OUTSTANDING`); reading pauses while more than `INPUT_PAUSE` bytes wait to be parsed, and the query-buffer limit closes
+it; output beyond the client's limit closes it too. While it is `stopped`, for any of the reasons in connection.pxd, nothing is parsed.
+
+All connections read into one shared buffer; bytes are copied only when a request is incomplete. An idle connection owns no buffers.
+"""
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.buffer cimport PyBUF_WRITE
+from cpython.memoryview cimport PyMemoryView_FromMemory
+from libc.stdlib cimport calloc, free, malloc
+from libc.string cimport memcpy, memmove, memset
+
+from mpkv.buffer cimport Buffer, buffer_append, buffer_free, buffer_reserve
+from mpkv.frontend.router cimport GENERAL, HOT_KEYS, HOT_PING, NOT_NOW, ROUTED, Router, info_t
+from mpkv.resp.encoder cimport encode
+from mpkv.resp.parser cimport PARSE_ERROR, PARSE_MORE, PARSE_NOTHING, PARSE_REQUEST, Parser, arg_t
+from mpkv.wire cimport BLOCKED, LATE, REPLY
+
+import logging
+
+from mpkv.frontend.router import NotNow
+
+logger = logging.getLogger(__name__)
+
+cdef enum:
+    SHARED_BUFFER = 256 * 1024
+    SLICE = 256                     # requests of one connection in one turn
+    MOST_OUTSTANDING = 4096         # replies a connection may be owed
+    INPUT_PAUSE = 1024 * 1024       # unparsed bytes beyond which reading pauses while the connection is stopped
+    KEEP_BUFFER = 16 * 1024         # larger buffers are given back when empty
+    OUTPUT_CHUNK = 1024 * 1024      # output is handed to the transport at the latest when it is that large
+
+cdef char[SHARED_BUFFER] _shared
+_shared_view = PyMemoryView_FromMemory(_shared, SHARED_BUFFER, PyBUF_WRITE)
+
+
+cdef class Connection(Receiver):
+    """An asyncio BufferedProtocol.
+
+    `server` is the frontend: it must have ``perform(connection, words)``, ``opened``, ``closed``, ``blocked`` and ``protocol_error``.
+    """
+
+    def __cinit__(self, server, Router router, uint64_t id):
+        self.server = server
+        self.router = router
+        self.id = id
+        self.parser = Parser()
+        self.protocol = 2
+
+    def __dealloc__(self):
+        buffer_free(&self.input)
+        buffer_free(&self.output)
+        self._drop_stash()
+
+    def _drop_stash(self):
+        cdef uint64_t i
+        for i in range(self.stash_room):
+            free(self.stash[i].data)
+        free(self.stash)
+        self.stash = NULL
+        self.stash_room = 0
+
+    # -- the transport's side -----------------------------------------------------------------------------------------------
+
+    def connection_made(self, transport):
+        self.transport = transport
+        self.server.opened(self)
+
+    def connection_lost(self, error):
+        if not self.closed:
+            self.closed = True
+            self.stopped |= STOP_CLOSING
+            self.server.closed(self)
+            buffer_free(&self.input)
+            buffer_free(&self.output)
+
+    def eof_received(self):
+        """The client has sent its last byte; like Redis, what it is still owed is dropped with the connection."""
+        return False
+
+    def pause_writing(self):
+        self.backed_up = True
+        self.server.output_backed_up(self)
+
+    def resume_writing(self):
+        self.backed_up = False
+        self.soft_limit_since = None
+
+    def get_buffer(self, sizehint):
+        cdef size_t left = self.input.size - self.start
+        cdef size_t room
+        if left == 0:
+            return _shared_view
+        if self.start:
+            memmove(self.input.data, self.input.data + self.start, left)
+            self.input.size = left
+            self.start = 0
+        # Grows with what has arrived, never by what was announced
+        room = self.parser.wanted if not self.stopped else 0
+        room = max(<size_t>16 * 1024, min(room, max(left, <size_t>64 * 1024)))
+        if buffer_reserve(&self.input, room) < 0:
+            raise MemoryError
+        return PyMemoryView_FromMemory(self.input.data + self.input.size, self.input.capacity - self.input.size, PyBUF_WRITE)
+
+    def buffer_updated(self, Py_ssize_t size):
+        cdef size_t consumed
+        self.bytes_in += size
+        self.router.bytes_in += size
+        self.router.reads += 1
+        self.last_active = self.router.seconds
+        if self.input.size == 0:
+            consumed = self._run(_shared, size) if not self.stopped else 0
+            if consumed < <size_t>size and not self.closed:
+                self._keep(_shared + consumed, size - consumed)
+        else:
+            self.input.size += size
+            self._continue()
+        self._update_reading()
+
+    cdef int _keep(self, const char* data, size_t size) except -1:
+        if buffer_append(&self.input, data, size) < 0:
+            raise MemoryError
+        return 0
+
+    def _continue(self):
+        """Parse on in what has been kept."""
+        cdef size_t consumed
+        if self.closed or self.input.size == self.start:
+            return
+        if not self.stopped:
+            consumed = self._run(self.input.data + self.start, self.input.size - self.start)
+            if self.closed:
+                return
+            self.start += consumed
+            if self.start == self.input.size:
+                self.start = self.input.size = 0
+                if self.input.capacity > KEEP_BUFFER:
+                    buffer_free(&self.input)
+
+    cdef int _update_reading(self) except -1:
+        cdef size_t left = self.input.size - self.start
+        if self.closed:
+            return 0
+        if left > self.router.query_buffer_limit or (not self.authenticated and left > (1 << 20)):
+            self.server.query_buffer_exceeded(self)
+            return 0
+        if self.stopped and left > INPUT_PAUSE:
+            if not self.reading_paused:
+                self.reading_paused = True
+                self.router.pauses += 1
+                self.transport.pause_reading()
+        elif self.reading_paused:
+            self.reading_paused = False
+            self.transport.resume_reading()
+        return 0
+
+    # -- requests -----------------------------------------------------------------------------------------------------------
+
+    cdef size_t _run(self, const char* data, size_t size) except? 0xFFFFFFFFFFFFFFFF:
+        """Dispatch the requests in `data`; how many bytes were consumed."""
+        cdef size_t done = 0
+        cdef int slice = SLICE
+        cdef int result
+        cdef limits_t limits
+        limits.max_bulk = self.router.max_bulk
+        limits.max_inline = 64 * 1024
+        self.in_run = True
+        try:
+            while done < size and not self.stopped:
+                limits.unauthenticated = not self.authenticated
+                result = self.parser.feed(data + done, size - done, &limits)
+                if result == PARSE_MORE:
+                    break
+                if result == PARSE_REQUEST:
+                    if slice == 0:
+                        self.stopped |= STOP_SLICE
+                        self.router.run_again(self)
+                        break
+                    slice -= 1
+                    if self._dispatch(self.parser.argv, self.parser.argc) == NOT_NOW:
+                        break
+                elif result == PARSE_ERROR:
+                    self.server.protocol_error(self, (<bytes>self.parser.error).decode("latin-1"))
+                    done = size
+                    break
+                done += self.parser.consumed
+        finally:
+            self.in_run = False
+        if self.stopped & STOP_CLOSING:
+            done = size
+        return done
+
+    cdef int _dispatch(self, arg_t* argv, size_t argc) except -1:
+        """Steps 3 to 6 for one request: NOT_NOW leaves it where it is, to be parsed again."""
+        cdef const info_t* info
+        cdef int routed
+        cdef size_t i
+        if self.next_in - self.next_out >= MOST_OUTSTANDING:
+            self.stopped |= STOP_IN_FLIGHT
+            return NOT_NOW
+        if self.plain:
+            info = self.router.lookup(argv[0].data, argv[0].size)
+            if info != NULL and (info.arity == <int>argc or (info.arity < 0 and <int>argc >= -info.arity)):
+                if info.hot == HOT_KEYS:
+                    routed = self.router.route(self, self.next_in, self.id, self.database, self.protocol == 3, info, argv, argc)
+                    if routed == ROUTED:
+                        self.next_in += 1
+                        self.commands += 1
+                        self.last_command = <object>self.router.name_pointers[info.number]
+                        return 0
+                    if routed == NOT_NOW:
+                        self.stopped |= STOP_ROOM
+                        self.router.stall(self)
+                        return NOT_NOW
+                elif info.hot == HOT_PING and argc == 1:
+                    self.commands += 1
+                    self.router.pings += 1
+                    self._answer(b"+PONG\r\n", 7)
+                    return 0
+        words = [PyBytes_FromStringAndSize(argv[i].data, argv[i].size) for i in range(argc)]
+        try:
+            if self.server.perform(self, words):
+                return NOT_NOW
+        except NotNow:
+            self.stopped |= STOP_ROOM
+            self.router.stall(self)
+            return NOT_NOW
+        return 0
+
+    def take_place(self) -> int:
+        """The place of the next reply: every request takes one."""
+        self.next_in += 1
+        self.commands += 1
+        return self.next_in - 1
+
+    def give_back_place(self) -> None:
+        """The place taken last is not used after all."""
+        self.next_in -= 1
+        self.commands -= 1
+
+    @property
+    def outstanding(self) -> int:
+        """Replies that it is owed."""
+        return self.next_in - self.next_out
+
+    # -- stopping and going on ----------------------------------------------------------------------------------------------
+
+    def stop(self, unsigned reason) -> None:
+        self.stopped |= reason
+
+    def release(self, unsigned reason) -> None:
+        """A reason to stop is over."""
+        self.stopped &= ~reason
+        if not self.stopped and not self.in_run and not self.closed:
+            self.router.run_again(self)
+
+    def settle(self) -> bool:
+        """Whether all earlier replies are there; if not, the connection stops until they are."""
+        if self.next_in == self.next_out:
+            return True
+        self.stopped |= STOP_SETTLING
+        return False
+
+    def go_on(self) -> None:
+        """Parse on after a stop that has ended by itself: the slice, or room."""
+        self.stopped &= ~(<uint32_t>(STOP_SLICE | STOP_ROOM))
+        self._continue()
+        self._update_reading()
+
+    # -- replies ------------------------------------------------------------------------------------------------------------
+
+    cdef int deliver(self, uint64_t index, uint32_t kind, const char* data, size_t size) except -1:
+        """Step 12: a reply from a shard."""
+        if self.closed:
+            return 0
+        if kind == BLOCKED:
+            self.stopped |= STOP_BLOCKED
+            self.server.blocked(self, PyBytes_FromStringAndSize(data, size))
+            return 0
+        if kind == LATE:
+            self.server.unblocked(self)
+            self.release(STOP_BLOCKED)
+        if index == self.next_out:
+            self._emit(data, size)
+            self.next_out += 1
+            if self.stash_room:
+                self._take_stashed()
+            return self._after_reply()
+        return self._put_aside(index, data, size)
+
+    cdef int lose(self, uint64_t index) except -1:
+        """The worker died: whether the command was executed is not known, and the client learns that by the end of its connection."""
+        if not self.closed:
+            self.server.outcome_unknown(self)
+        return 0
+
+    cdef int _emit(self, const char* data, size_t size) except -1:
+        if self.reply_mode:
+            if self.reply_mode == 1:
+                return 0
+            if self.reply_mode == 3:
+                self.reply_mode = 0
+                return 0
+            if self.reply_mode == 2:
+                self.reply_mode = 3
+                return 0
+        if not self.noted:
+            self.noted = True
+            self.router.note_output(self)
+        if buffer_append(&self.output, data, size) < 0:
+            raise MemoryError
+        if self.output.size > OUTPUT_CHUNK:
+            self._write()
+        return 0
+
+    cdef int _put_aside(self, uint64_t index, const char* data, size_t size) except -1:
+        cdef stash_t* grown
+        cdef stash_t* slot
+        cdef uint64_t room = self.stash_room or 16
+        cdef uint64_t i
+        while index - self.next_out >= room:
+            room *= 2
+        if room != self.stash_room:
+            grown = <stash_t*>calloc(room, sizeof(stash_t))
+            if grown == NULL:
+                raise MemoryError
+            for i in range(self.next_out, self.next_out + self.stash_room):
+                grown[i & (room - 1)] = self.stash[i & (self.stash_room - 1)]
+            free(self.stash)
+            self.stash = grown
+            self.stash_room = room
+        slot = &self.stash[index & (room - 1)]
+        slot.data = <char*>malloc(size or 1)
+        if slot.data == NULL:
+            raise MemoryError
+        memcpy(slot.data, data, size)
+        slot.size = size
+        slot.ready = True
+        return 0
+
+    def _take_stashed(self):
+        """Let the replies leave whose turn has come."""
+        cdef stash_t* slot = &self.stash[self.next_out & (self.stash_room - 1)]
+        while slot.ready:
+            self._emit(slot.data, slot.size)
+            free(slot.data)
+            slot.data = NULL
+            slot.ready = False
+            self.next_out += 1
+            slot = &self.stash[self.next_out & (self.stash_room - 1)]
+        if self.next_out == self.next_in and self.stash_room > 64:
+            self._drop_stash()
+
+    cdef int _after_reply(self) except -1:
+        cdef uint64_t outstanding
+        if self.stopped:
+            outstanding = self.next_in - self.next_out
+            if self.stopped & STOP_IN_FLIGHT and outstanding <= MOST_OUTSTANDING // 2:
+                self.release(STOP_IN_FLIGHT)
+            if self.stopped & STOP_SETTLING and outstanding == 0:
+                self.release(STOP_SETTLING)
+        if self.closing_after_replies and self.next_in == self.next_out:
+            self._close_gently()
+        return 0
+
+    cdef int _answer(self, const char* data, size_t size) except -1:
+        """A reply of the frontend's own to the request at hand."""
+        cdef uint64_t index = self.next_in
+        self.next_in += 1
+        if index == self.next_out:
+            self._emit(data, size)
+            self.next_out += 1
+            return self._after_reply()
+        return self._put_aside(index, data, size)
+
+    def reply(self, value) -> None:
+        """Answer the request at hand."""
+        cdef uint64_t index = self.next_in
+        self.next_in += 1
+        self.commands += 1
+        self.reply_at(index, value)
+
+    def reply_at(self, uint64_t index, value) -> None:
+        """Answer the request at `index` (see `take_place`)."""
+        cdef Buffer out
+        if self.closed:
+            return
+        memset(&out, 0, sizeof(out))
+        try:
+            encode(&out, value, self.protocol)
+            self.deliver(index, REPLY, out.data, out.size)
+        finally:
+            buffer_free(&out)
+
+    def push(self, value) -> None:
+        """Send something that is no reply: a published message. Nothing is sent while an earlier reply is partly out: replies leave whole."""
+        cdef Buffer out
+        cdef int mode = self.reply_mode
+        if self.closed:
+            return
+        memset(&out, 0, sizeof(out))
+        try:
+            encode(&out, value, self.protocol)
+            if not self.noted:
+                self.noted = True
+                self.router.note_output(self)
+            if buffer_append(&self.output, out.data, out.size) < 0:
+                raise MemoryError
+            if self.output.size > OUTPUT_CHUNK:
+                self._write()
+            self.router.schedule_flush()
+        finally:
+            buffer_free(&out)
+
+    def _write(self):
+        if self.output.size and not self.closed:
+            self.bytes_out += self.output.size
+            self.router.bytes_out += self.output.size
+            self.router.writes += 1
+            self.transport.write(PyBytes_FromStringAndSize(self.output.data, self.output.size))
+            self.output.size = 0
+            if self.output.capacity > KEEP_BUFFER:
+                buffer_free(&self.output)
+            if self.backed_up:
+                self.server.output_backed_up(self)
+
+    def write_out(self) -> None:
+        """Step 13: hand what has gathered to the transport."""
+        self.noted = False
+        self._write()
+
+    # -- the end ------------------------------------------------------------------------------------------------------------
+
+    def close_after_replies(self) -> None:
+        """Answer what is owed, then close; nothing more is parsed."""
+        self.stopped |= STOP_CLOSING
+        self.closing_after_replies = True
+        if self.next_in == self.next_out:
+            self._close_gently()
+
+    def _close_gently(self):
+        self._write()
+        if not self.closed and self.transport is not None:
+            self.transport.close()
+
+    def kill(self) -> None:
+        """Close at once, whatever it is owed."""
+        self.stopped |= STOP_CLOSING
+        if self.transport is not None and not self.closed:
+            self.transport.abort()
+
+    @property
+    def input_bytes(self) -> int:
+        return self.input.size - self.start
+
+    @property
+    def output_bytes(self) -> int:
+        return self.output.size + (self.transport.get_write_buffer_size() if self.transport is not None and not self.closed else 0)
+
+    @property
+    def descriptor(self) -> int:
+        return -1 if self.transport is None or self.closed else self.transport.get_extra_info("socket").fileno()
+
+    @property
+    def is_blocked(self) -> bool:
+        return bool(self.stopped & STOP_BLOCKED)
+
+
+def release_task(Connection conn) -> None:
+    """A command of the frontend's own that took its time is done."""
+    conn.release(STOP_TASK)
+
+
+def release_blocked(Connection conn) -> None:
+    """A wait is over without a reply: its request will be sent again."""
+    conn.stopped &= ~(<uint32_t>STOP_BLOCKED)

@@ -1,0 +1,173 @@
+"""The intent ring: writes with several parts that are under way, in the shared segment, so that they outlive the frontend.
+
+A multi-part write stands here, payload included, before its first part is sent and until all its parts have answered (R1). A new
+frontend completes what it finds, in order (R10): a part whose number is above the last one its worker executed is sent again.
+
+Layout of the area: `head` and `tail` (offsets that only grow), then a ring of records. A record is published by moving `tail` after it is
+whole; it is dropped by moving `head` over it when it and all before it are closed. One writer, the frontend; one reader, its successor. A record that
+does not fit before the end of the ring is preceded by a filler. A write whose payload would take more than a quarter of the ring goes into a file of
+its own in the runtime folder, and its record names the file.
+"""
+
+from cpython.bytes cimport PyBytes_FromStringAndSize
+from libc.stdint cimport uint32_t, uint64_t
+from libc.string cimport memcpy, memset
+
+from mpkv.buffer cimport Buffer
+from mpkv.wire cimport padded
+
+import os
+from collections import deque
+from pathlib import Path
+
+cdef struct header_t:
+    uint64_t head
+    uint64_t tail
+
+cdef struct record_t:
+    uint64_t size           # of the record, a multiple of 8
+    uint64_t number
+    uint32_t state          # OPEN, CLOSED, FILLER
+    uint32_t parts
+
+cdef struct part_t:
+    uint32_t shard
+    uint32_t size           # of the envelope that follows, padded to 8
+
+cdef enum:
+    OPEN = 1
+    CLOSED = 2
+    FILLER = 3
+    SPILLED = 4             # the payload is in the file intent-<number>
+
+
+cdef class IntentRing:
+    """:param area: the segment's area, writable; :param folder: where large payloads go"""
+
+    cdef object _area
+    cdef char* _base
+    cdef header_t* _header
+    cdef uint64_t _room
+    cdef object _folder
+    cdef readonly bint enabled
+    cdef public uint64_t total
+
+    def __init__(self, area, folder, *, enabled: bool = True):
+        cdef unsigned char[::1] view = area
+        self._area = area
+        self._header = <header_t*>&view[0]
+        self._base = <char*>&view[0] + 64
+        self._room = (view.shape[0] - 64) & ~<uint64_t>7
+        self._folder = Path(folder)
+        self.enabled = enabled
+
+    @property
+    def open_bytes(self) -> int:
+        return self._header.tail - self._header.head
+
+    def has_room(self, size_bytes: int, parts: int) -> bool:
+        """Whether a write of so many bytes in its words can be opened; one that is spilled always can while a record fits."""
+        cdef uint64_t size = sizeof(record_t) + <uint64_t>size_bytes + <uint64_t>parts * 128
+        cdef uint64_t used = self._header.tail - self._header.head
+        if size > self._room // 4:
+            size = sizeof(record_t)
+        return not self.enabled or used + 2 * size <= self._room
+
+    def open(self, number: int, parts: list):
+        """Publish a write: `parts` = [(shard, envelope bytes)]. Returns what `close` takes, or None when the ring is full."""
+        cdef uint64_t size = sizeof(record_t)
+        cdef uint64_t at, to_end
+        cdef record_t* record
+        cdef part_t part
+        cdef char* to
+        if not self.enabled:
+            return 0
+        for _, envelope in parts:
+            size += sizeof(part_t) + padded(len(envelope))
+        spilled = size > self._room // 4
+        if spilled:
+            self._spill(number, parts)
+            size = sizeof(record_t)
+        to_end = self._room - self._header.tail % self._room
+        if self._header.tail - self._header.head + size + (to_end if to_end < size else 0) > self._room:
+            return None
+        if to_end < size:
+            record = <record_t*>(self._base + self._header.tail % self._room)
+            record.size = to_end
+            if to_end >= sizeof(record_t):
+                record.state = FILLER
+            self._header.tail += to_end
+        at = self._header.tail
+        record = <record_t*>(self._base + at % self._room)
+        record.size = size
+        record.number = number
+        record.state = SPILLED if spilled else OPEN
+        record.parts = <uint32_t>len(parts)
+        if not spilled:
+            to = <char*>record + sizeof(record_t)
+            for shard, envelope in parts:
+                part.shard = shard
+                part.size = len(envelope)
+                memcpy(to, &part, sizeof(part))
+                memcpy(to + sizeof(part), <const char*><bytes>envelope, part.size)
+                to += sizeof(part) + padded(part.size)
+        self._header.tail = at + size
+        self.total += 1
+        return at + 1
+
+    def close(self, handle: int) -> None:
+        """All parts have answered."""
+        cdef record_t* record
+        if handle == 0:
+            return
+        record = <record_t*>(self._base + <uint64_t>(handle - 1) % self._room)
+        if record.state == SPILLED:
+            (self._folder / f"intent-{record.number}").unlink(missing_ok=True)
+        record.state = CLOSED
+        while self._header.head != self._header.tail:
+            record = <record_t*>(self._base + self._header.head % self._room)
+            # a filler may be too short to carry a state: it is what reaches exactly to the end
+            if self._room - self._header.head % self._room >= sizeof(record_t) and record.state not in (CLOSED, FILLER):
+                break
+            self._header.head += record.size
+
+    def unfinished(self) -> list:
+        """Every open write, oldest first: [(handle, number, [(shard, envelope bytes)])]."""
+        cdef uint64_t at = self._header.head
+        cdef record_t* record
+        cdef part_t part
+        cdef char* data
+        found = []
+        while at != self._header.tail:
+            record = <record_t*>(self._base + at % self._room)
+            if self._room - at % self._room >= sizeof(record_t) and record.state in (OPEN, SPILLED):
+                parts = []
+                content = self._read_spilled(record.number) if record.state == SPILLED else None
+                if content is None:
+                    data = <char*>record + sizeof(record_t)
+                else:
+                    data = <char*><bytes>content
+                for _ in range(record.parts):
+                    memcpy(&part, data, sizeof(part))
+                    parts.append((part.shard, PyBytes_FromStringAndSize(data + sizeof(part), part.size)))
+                    data += sizeof(part) + padded(part.size)
+                found.append((at + 1, record.number, parts))
+            at += record.size
+        return found
+
+    def _spill(self, number: int, parts: list) -> None:
+        cdef part_t part
+        with open(self._folder / f"intent-{number}", "wb", opener=_private) as file:
+            for shard, envelope in parts:
+                part.shard = shard
+                part.size = len(envelope)
+                file.write(PyBytes_FromStringAndSize(<char*>&part, sizeof(part)))
+                file.write(envelope)
+                file.write(bytes(padded(part.size) - part.size))
+
+    def _read_spilled(self, number: int) -> bytes:
+        return (self._folder / f"intent-{number}").read_bytes()
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)

@@ -1,0 +1,45 @@
+# The frontend's end of the way to one worker. See link.pyx.
+
+from libc.stdint cimport int64_t, uint32_t, uint64_t
+
+from mpkv.buffer cimport Buffer
+from mpkv.frontend.pending cimport Receiver
+from mpkv.resp.parser cimport arg_t
+from mpkv.wire cimport reply_t, request_t
+
+
+cdef struct expected_t:             # one request that has not been answered
+    uint64_t number
+    uint64_t index
+    void* receiver                  # a Receiver that this ring owns a reference to
+    uint64_t size                   # bytes in flight
+
+
+cdef class Link:
+    cdef readonly int shard
+    cdef readonly bint up
+    cdef readonly object incarnation
+    cdef uint32_t epoch
+    cdef object socket
+    cdef object clock
+    cdef Buffer out                 # the batch that is being filled
+    cdef uint32_t count             # its envelopes
+    cdef uint64_t sent_batches, received_batches
+    cdef readonly uint64_t sent_bytes, received_bytes
+    cdef expected_t* ring
+    cdef uint64_t head, tail, room  # room: a power of two
+    cdef readonly uint64_t in_flight_bytes
+    cdef readonly uint64_t in_flight_limit
+    cdef object retained            # deque of [batch, envelopes not answered]
+    cdef object unsent              # batches that ZeroMQ had no room for
+    cdef dict late                  # number -> (receiver, index, envelope) of blocked requests
+    cdef object on_event
+
+    cdef int pack(self, Receiver receiver, uint64_t index, request_t* head, const arg_t* words) except -1
+    cdef int pack_exec(self, Receiver receiver, uint64_t index, request_t* head, const char* requests, size_t size, size_t count) except -1
+    cdef int _expect(self, Receiver receiver, uint64_t index, uint64_t number, uint64_t size) except -1
+    cdef int flush(self) except -1
+    cdef int drain(self, int most) except -1
+    cdef int _append_raw(self, bytes envelope) except -1
+    cdef int _deliver(self, reply_t* head, const char* payload) except -1
+    cdef bint is_full(self) noexcept

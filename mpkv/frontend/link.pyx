@@ -1,0 +1,367 @@
+"""Step 7: the frontend's end of the way to one worker.
+
+Requests are gathered into one batch and sent as one message, at the end of a turn of the event loop or when the batch is large. Replies come back in
+the same order (R2), so a ring of expected replies is all the book-keeping there is. Batches are kept until all their envelopes are answered:
+when the worker dies, what it had not begun is sent to its successor, in order.
+
+ZeroMQ's part is small on purpose. A link is one PAIR socket that lives as long as both its ends do: every incarnation of either gets a fresh socket and
+endpoint, the old one is closed with linger 0, and automatic reconnection is never relied on. What bounds the queue is `in_flight_limit`, not the
+high-water mark, which is set beyond it.
+"""
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.ref cimport Py_DECREF, Py_INCREF, PyObject
+from libc.stdlib cimport free, malloc, realloc
+from libc.string cimport memcpy
+
+from mpkv.buffer cimport Buffer, buffer_append, buffer_free
+from mpkv.wire cimport (
+    BATCH_MAGIC, BLOCKED, CONTROL, CONTROL_HELLO, EVENT, FLAG_RESENT, LATE, REPLY, batch_t, begin_batch, next_reply, open_batch, pack_nested,
+    pack_request, reply_t,
+)
+
+import logging
+from collections import deque
+
+import zmq
+
+from mpkv.frontend.pending import Answer
+
+logger = logging.getLogger(__name__)
+
+cdef enum:
+    BATCH_BYTES = 64 * 1024         # a batch that large is sent at once: the worker begins while the frontend goes on reading
+    BATCH_COUNT = 512
+
+#: Messages that ZeroMQ holds at most for each direction: beyond what `in_flight_limit` lets come into being.
+HIGH_WATER_MARK = 100_000
+
+
+class LinkFault(Exception):
+    """A batch came out of order or malformed: a fault of ours, after which the link is not to be trusted."""
+
+
+cdef class Link:
+    """:param clock: returns the frontend's time in ms; :param on_event: called with (link, payload) for a worker's news"""
+
+    def __cinit__(self, int shard, clock, on_event, in_flight_limit=32 << 20):
+        self.shard = shard
+        self.clock = clock
+        self.on_event = on_event
+        self.in_flight_limit = in_flight_limit
+        self.retained = deque()
+        self.unsent = deque()
+        self.late = {}
+        self.room = 0
+
+    def __dealloc__(self):
+        while self.head != self.tail:
+            Py_DECREF(<Receiver>self.ring[self.head & (self.room - 1)].receiver)
+            self.head += 1
+        free(self.ring)
+        buffer_free(&self.out)
+
+    # -- life ---------------------------------------------------------------------------------------------------------------
+
+    def open(self, context, endpoint: str, epoch: int, incarnation: int) -> int:
+        """Connect to an incarnation of the worker; the descriptor to watch."""
+        assert not self.up and self.socket is None
+        socket = context.socket(zmq.PAIR)
+        socket.linger = 0
+        socket.sndhwm = socket.rcvhwm = HIGH_WATER_MARK
+        socket.immediate = 1
+        socket.reconnect_ivl = -1
+        socket.connect(endpoint)
+        self.socket = socket
+        self.epoch = epoch
+        self.incarnation = incarnation
+        self.sent_batches = self.received_batches = 0
+        self.up = True
+        begin_batch(&self.out)
+        self.count = 0
+        return socket.FD
+
+    def close(self) -> None:
+        """Give the socket up; what was sent and not answered stays for `resend`."""
+        self.up = False
+        if self.socket is not None:
+            self.socket.close(linger=0)
+            self.socket = None
+        if self.count:          # a batch that was being filled waits like those that were sent
+            self._retain()
+        self.unsent.clear()
+
+    def forget_executed(self, executing: int) -> int:
+        """After the worker's death: requests up to `executing` are lost (it may have run them), the others wait; how many were lost."""
+        cdef uint64_t at, to
+        cdef expected_t* expected
+        lost = []
+        kept = []
+        for at in range(self.head, self.tail):
+            expected = &self.ring[at & (self.room - 1)]
+            (lost if expected.number <= <uint64_t>executing else kept).append(
+                (<Receiver>expected.receiver, expected.index, expected.number, expected.size)
+            )
+            Py_DECREF(<Receiver>expected.receiver)
+        self.head = self.tail = 0
+        self.in_flight_bytes = 0
+        envelopes = self._retained_envelopes({number for _, _, number, _ in kept})
+        blocked, self.late = self.late, {}
+        # a client that was blocked waits on: its request is sent again, before those that came after it
+        waiting = [(receiver, index, number, envelope) for number, (receiver, index, envelope) in blocked.items()]
+        waiting += [(receiver, index, number, envelopes[number]) for receiver, index, number, _ in kept]
+        self.retained.clear()
+        begin_batch(&self.out)
+        self.count = 0
+        for receiver, index, number, envelope in sorted(waiting, key=lambda entry: entry[2]):
+            self._append_raw(<bytes>envelope)
+            self._expect(<Receiver>receiver, index, number, len(envelope))
+        if self.count:
+            self._retain()
+        for receiver, index, _, _ in lost:
+            (<Receiver>receiver).lose(index)
+        return len(lost)
+
+    def resend(self) -> int:
+        """Send what waits to the worker's new incarnation, in order; how many requests."""
+        waiting, self.retained = self.retained, deque()
+        count = 0
+        for batch, left in waiting:
+            if batch is None or not left:
+                continue
+            data = memoryview(batch)[sizeof(batch_t):]
+            begin_batch(&self.out)
+            if buffer_append(&self.out, PyBytes_AS_STRING(batch) + sizeof(batch_t), len(data)) < 0:
+                raise MemoryError
+            self.count = left
+            count += left
+            self.flush()
+        return count
+
+    cdef int _append_raw(self, bytes envelope) except -1:
+        cdef request_t* head
+        cdef size_t at = self.out.size
+        if buffer_append(&self.out, PyBytes_AS_STRING(envelope), PyBytes_GET_SIZE(envelope)) < 0:
+            raise MemoryError
+        head = <request_t*>(self.out.data + at)
+        head.flags = head.flags | FLAG_RESENT
+        self.count += 1
+        return 0
+
+    def _retained_envelopes(self, numbers: set) -> dict:
+        """The envelopes of these numbers among the batches that are kept."""
+        cdef const char* at
+        cdef const char* end
+        cdef request_t head
+        found = {}
+        for batch, _ in self.retained:
+            at = PyBytes_AS_STRING(batch) + sizeof(batch_t)
+            end = PyBytes_AS_STRING(batch) + PyBytes_GET_SIZE(batch)
+            while at < end:
+                memcpy(&head, at, sizeof(head))
+                if head.number in numbers:
+                    found[head.number] = PyBytes_FromStringAndSize(at, head.size)
+                at += head.size
+        return found
+
+    # -- out ----------------------------------------------------------------------------------------------------------------
+
+    cdef int _expect(self, Receiver receiver, uint64_t index, uint64_t number, uint64_t size) except -1:
+        cdef expected_t* grown
+        cdef expected_t* expected
+        cdef uint64_t room, at
+        if self.tail - self.head == self.room:
+            room = self.room * 2 if self.room else 1024
+            grown = <expected_t*>realloc(NULL, room * sizeof(expected_t))
+            if grown == NULL:
+                raise MemoryError
+            for at in range(self.head, self.tail):
+                grown[at & (room - 1)] = self.ring[at & (self.room - 1)]
+            free(self.ring)
+            self.ring = grown
+            self.room = room
+        expected = &self.ring[self.tail & (self.room - 1)]
+        expected.number = number
+        expected.index = index
+        expected.receiver = <void*>receiver
+        expected.size = size
+        Py_INCREF(receiver)
+        self.tail += 1
+        self.in_flight_bytes += size
+        return 0
+
+    cdef int pack(self, Receiver receiver, uint64_t index, request_t* head, const arg_t* words) except -1:
+        """Append a request to the batch; its answer goes to place `index` of `receiver`."""
+        cdef size_t before = self.out.size
+        if pack_request(&self.out, head, words) < 0:
+            raise MemoryError
+        self.count += 1
+        return self._expect(receiver, index, head.number, self.out.size - before)
+
+    cdef int pack_exec(self, Receiver receiver, uint64_t index, request_t* head, const char* requests, size_t size, size_t count) except -1:
+        """Append a transaction's part."""
+        cdef size_t before = self.out.size
+        if pack_nested(&self.out, head, requests, size, count) < 0:
+            raise MemoryError
+        self.count += 1
+        return self._expect(receiver, index, head.number, self.out.size - before)
+
+    cdef bint is_full(self) noexcept:
+        """Whether the batch should go before the turn ends."""
+        return self.out.size >= BATCH_BYTES or self.count >= BATCH_COUNT
+
+    def _seal(self) -> bytes:
+        """The batch as bytes, header filled in."""
+        cdef batch_t* head = <batch_t*>self.out.data
+        head.magic = BATCH_MAGIC
+        head.epoch = self.epoch
+        head.counter = self.sent_batches + 1
+        head.now_ms = self.clock()
+        head.count = self.count
+        return PyBytes_FromStringAndSize(self.out.data, self.out.size)
+
+    def _retain(self) -> bytes:
+        batch = self._seal()
+        self.retained.append([batch, self.count])
+        begin_batch(&self.out)
+        self.count = 0
+        return batch
+
+    def flush_now(self) -> None:
+        """Send the batch, even an empty one (a tick that carries the time)."""
+        cdef bint tick = self.count == 0
+        if self.socket is None:
+            return
+        batch = self._seal() if tick else self._retain()
+        self.sent_batches += 1
+        self.sent_bytes += PyBytes_GET_SIZE(batch)
+        if tick:
+            begin_batch(&self.out)
+        if self.unsent:
+            self.unsent.append(batch)
+        else:
+            try:
+                self.socket.send(batch, zmq.NOBLOCK)
+            except zmq.Again:
+                self.unsent.append(batch)
+
+    cdef int flush(self) except -1:
+        if self.count:
+            self.flush_now()
+        return 0
+
+    def retry(self) -> None:
+        """Send what ZeroMQ had no room for before."""
+        while self.unsent:
+            try:
+                self.socket.send(self.unsent[0], zmq.NOBLOCK)
+            except zmq.Again:
+                return
+            self.unsent.popleft()
+
+    def hello(self, receiver) -> None:
+        """The first message of a new frontend: asks for the last number that the worker executed."""
+        assert self.head == self.tail
+        self.control(CONTROL_HELLO, 0, (), receiver)
+
+    def control(self, int message, number, words, receiver) -> None:
+        """Append a message of the frontend's own."""
+        cdef request_t head
+        cdef arg_t* args = <arg_t*>malloc((len(words) + 1) * sizeof(arg_t))
+        cdef size_t i = 0
+        if args == NULL:
+            raise MemoryError
+        _clear(&head)
+        head.kind = CONTROL
+        head.command = message
+        head.number = number
+        head.parts = 1
+        head.argc = len(words)
+        for word in words:
+            args[i].data = PyBytes_AS_STRING(word)
+            args[i].size = PyBytes_GET_SIZE(word)
+            i += 1
+        try:
+            self.pack(<Receiver>receiver, 0, &head, args)
+        finally:
+            free(args)
+
+    # -- in -----------------------------------------------------------------------------------------------------------------
+
+    cdef int drain(self, int most) except -1:
+        """Deliver replies that have arrived, at most `most` batches; 1 if there may be more."""
+        cdef const char* at
+        cdef const char* end
+        cdef const char* payload
+        cdef batch_t batch
+        cdef reply_t head
+        cdef int rounds = 0
+        socket = self.socket
+        while socket is not None and rounds < most:
+            if not socket.get(zmq.EVENTS) & zmq.POLLIN:
+                return 0
+            message = socket.recv(zmq.NOBLOCK)
+            rounds += 1
+            at = PyBytes_AS_STRING(message)
+            end = at + PyBytes_GET_SIZE(message)
+            self.received_bytes += PyBytes_GET_SIZE(message)
+            if open_batch(at, end - at, &batch) < 0:
+                raise LinkFault(f"shard {self.shard} sent what is no batch")
+            if batch.epoch != self.epoch:
+                continue
+            self.received_batches += 1
+            if batch.counter != self.received_batches:
+                raise LinkFault(f"shard {self.shard} sent batch {batch.counter} where {self.received_batches} was due")
+            at += sizeof(batch_t)
+            while next_reply(&at, end, &head, &payload) == 1:
+                self._deliver(&head, payload)
+            socket = self.socket
+        return 1 if socket is not None else 0
+
+    def drain_rest(self) -> None:
+        """The worker has died: take the replies that it had still sent."""
+        while self.drain(64):
+            pass
+
+    cdef int _deliver(self, reply_t* head, const char* payload) except -1:
+        cdef expected_t* expected
+        cdef Receiver receiver
+        if head.kind == REPLY or head.kind == BLOCKED or (head.kind != LATE and head.kind != EVENT):
+            expected = &self.ring[self.head & (self.room - 1)]
+            if self.head == self.tail or expected.number != head.number:
+                raise LinkFault(f"shard {self.shard} answered {head.number}, which was not the oldest request")
+            receiver = <Receiver>expected.receiver
+            if head.kind == BLOCKED:
+                self.late[head.number] = (receiver, expected.index, self._retained_envelopes({head.number})[head.number])
+            self.head += 1
+            self.in_flight_bytes -= expected.size
+            front = self.retained[0]
+            front[1] -= 1
+            if front[1] == 0:
+                self.retained.popleft()
+            try:
+                receiver.deliver(expected.index, head.kind, payload, head.size)
+            finally:
+                Py_DECREF(receiver)
+            return 0
+        if head.kind == LATE:
+            entry = self.late.pop(head.number, None)
+            if entry is not None:
+                receiver = <Receiver>entry[0]
+                receiver.deliver(entry[1], LATE, payload, head.size)
+            return 0
+        self.on_event(self, PyBytes_FromStringAndSize(payload, head.size))
+        return 0
+
+    @property
+    def waiting(self) -> int:
+        """Requests that have not been answered."""
+        return self.tail - self.head
+
+
+cdef inline void _clear(request_t* head) noexcept nogil:
+    cdef request_t zero
+    zero.size = zero.command = zero.slot = zero.argc = zero.database = zero.parts = zero.reserved1 = zero.reserved2 = 0
+    zero.number = zero.client = 0
+    zero.kind = zero.flags = 0
+    head[0] = zero

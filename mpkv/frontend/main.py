@@ -1,0 +1,886 @@
+"""The frontend process: accepts connections, admits and sequences commands, routes them, merges replies. It owns no keys.
+
+`Frontend.perform` is the general way of a command (steps 3 to 5) for everything that the compiled short way in `Connection` leaves to it.
+
+Start and recovery (R10): the supervisor says of every worker where it listens, or that it is down. A frontend that follows one that died asks each
+worker for the last number that it executed, takes a number above all of these and above all intents, completes the intents in order,
+and only then accepts connections. One that starts with the server has nothing to recover and answers -LOADING until the shards are there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import hashlib
+import hmac
+import logging
+import signal
+import socket
+import struct
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import msgspec
+import uvloop
+import zmq
+
+from mpkv import errors, logs, process
+from mpkv.commands import spec as commands
+from mpkv.commands.spec import Command, Flag
+from mpkv.config import Config
+from mpkv.control import Channel, Closed, Message
+from mpkv.errors import CommandError
+from mpkv.frontend import gate, transactions
+from mpkv.frontend.connection import Connection, release_blocked, release_task
+from mpkv.frontend.intents import IntentRing
+from mpkv.frontend.link import Link, LinkFault
+from mpkv.frontend.pending import Answer
+from mpkv.frontend.pubsub import Registry
+from mpkv.frontend.router import NotNow, Router
+from mpkv.frontend.saving import Saver, SaveFailed
+from mpkv.metrics.info import render as render_info
+from mpkv.metrics.source import BoardSource
+from mpkv.resp.decoder import decode
+from mpkv.resp.replies import NO_REPLY, OK, QUEUED, Status
+from mpkv.shm.board import Board
+from mpkv.shm.layout import State
+from mpkv.shm.segment import Segment
+from mpkv.wire import CONTROL_NUMBERS
+
+logger = logging.getLogger(__name__)
+
+TOO_MANY_CLIENTS: Final = b"-ERR max number of clients reached\r\n"
+DENIED: Final = (
+    b"-DENIED mpkv is running in protected mode because protected mode is enabled and no password is set for the default user. In this mode "
+    b"connections are only accepted from the loopback interface. If you want to connect from external computers, set a password "
+    b"(requirepass), or disable protected mode with CONFIG SET protected-mode no from the loopback interface, or with --protected-mode no.\r\n"
+)
+CROSS_PROTOCOL: Final = (b"post", b"host:")
+_BLOCKED_NEWS: Final = struct.Struct("=qQq")
+
+
+class Frontend:
+    """All state of the process; handlers reach it as ``conn.server``."""
+
+    def __init__(self, channel: Channel, segment: Segment, config: Config, runtime: str, epoch: int) -> None:
+        self.channel = channel
+        self.segment = segment
+        self.config = config
+        self.epoch = epoch
+        self.board = Board(segment)
+        self.block = self.board.frontend
+        self.source = BoardSource(segment, config)
+        self.shards = segment.shape.workers
+        self.table = commands.load()
+        self.by_name = {name.encode(): spec for name, spec in self.table.items() if "|" not in name and not spec.flags & Flag.INTERNAL}
+        self.loop = asyncio.get_running_loop()
+        self._now_ms = 0
+        self.context = zmq.Context(io_threads=1)
+        self.intents = IntentRing(segment.area("intents"), runtime, enabled=not config.debug_disable_intents)
+        self.links = [Link(shard, self.clock_ms, self._take_event, config.worker_max_inflight) for shard in range(self.shards)]
+        self.router = Router(self.loop, self.table, self.links, self.intents)
+        self.saver = Saver(self)
+        self.pubsub = Registry()
+        self.clients: dict[int, Connection] = {}
+        self.blocked_clients: dict[int, Connection] = {}
+        self.backed_up: set[Connection] = set()
+        self.paused_until: float = 0.0
+        self.paused_all = False
+        self.paused: list[Connection] = []
+        self.tasks: set[asyncio.Task[Any]] = set()
+        self.stopping = False
+        self.stopped = asyncio.Event()
+        self._next_client = 0
+        self._servers: list[asyncio.Server] = []
+        self._pollers: dict[int, int] = {}
+        self._known: dict[int, Message] = {}
+        self._last_numbers: dict[int, int] = {}
+        self._recovered = False
+        self._warned_of_output = 0
+        self.apply_settings()
+        for name in ("client-query-buffer-limit", "proto-max-bulk-len", "requirepass", "save", "stop-writes-on-bgsave-error", "loglevel"):
+            config.on_change(name, lambda _value: self.apply_settings())
+
+    # -- time ---------------------------------------------------------------------------------------------------------------
+
+    def clock_ms(self) -> int:
+        """The time that batches are stamped with: never goes back (R4)."""
+        now = int(time.time() * 1000)
+        if now > self._now_ms:
+            self._now_ms = now
+        return self._now_ms
+
+    def _tick(self) -> None:
+        """The pulse, `hz` times a second: time for the workers, and everything periodic."""
+        self.loop.call_later(1 / self.config.hz, self._tick)
+        self.router.seconds = time.time()
+        self.block.heartbeat()
+        for link in self.links:
+            if link.up:
+                link.retry()
+                link.flush_now()
+        self.router.drain()
+        self._check_clients()
+        self.publish()
+        if self._recovered and not self.stopping:
+            self.saver.tick()
+        if self.paused_until and time.monotonic() >= self.paused_until:
+            self.unpause()
+
+    def publish(self) -> None:
+        """Bring this process's block of the board up to date."""
+        block, router = self.block, self.router
+        block.put("connected_clients", len(self.clients))
+        block.put("blocked_clients", len(self.blocked_clients))
+        block.put("clients_in_timeout_table", sum(1 for conn in self.blocked_clients.values() if conn.blocked_on[2] is not None))
+        block.put("pubsub_channels", len(self.pubsub.listeners("channels")))
+        block.put("pubsub_patterns", len(self.pubsub.listeners("patterns")))
+        block.put("pubsubshard_channels", len(self.pubsub.listeners("shard_channels")))
+        block.put("intents_open", self.intents.open_bytes and 1)
+        for name, value in (
+            ("total_net_input_bytes", router.bytes_in), ("total_net_output_bytes", router.bytes_out),
+            ("total_reads_processed", router.reads), ("total_writes_processed", router.writes),
+            ("back_pressure_pauses", router.pauses), ("intents_total", self.intents.total),
+            ("link_out_bytes", sum(link.sent_bytes for link in self.links)),
+            ("link_in_bytes", sum(link.received_bytes for link in self.links)),
+        ):  # fmt: skip
+            self._count_up(name, value)
+        self._count_up_pings()
+        block.put("inflight_bytes", sum(link.in_flight_bytes for link in self.links))
+        block.put("pending_commands", sum(link.waiting for link in self.links))
+
+    def _count_up(self, name: str, value: int) -> None:
+        """A counter of this incarnation goes on where its predecessors stopped."""
+        base = self._bases.setdefault(name, self.block.counter(name))
+        self.block.put(name, base + value)
+
+    _bases: dict[str, int]
+
+    def _count_up_pings(self) -> None:
+        """PING is answered in compiled code, which only counts."""
+        number = self.table["ping"].number
+        for _ in range(min(self.router.pings - self._pings_counted, 100_000)):
+            self.block.count_command(number, 500)
+        self._pings_counted = self.router.pings
+
+    _pings_counted = 0
+
+    def dirty(self) -> int:
+        """Changes since the last snapshot."""
+        return int(self.board.total("dirty"))
+
+    def reset_statistics(self) -> None:
+        """CONFIG RESETSTAT."""
+        self.publish()
+        self.board.reset()
+
+    # -- settings -----------------------------------------------------------------------------------------------------------
+
+    def apply_settings(self) -> None:
+        """Settings that compiled code looks at."""
+        config = self.config
+        self.router.query_buffer_limit = config.client_query_buffer_limit
+        self.router.max_bulk = config.proto_max_bulk_len
+        logs.set_level(config.loglevel)
+        self.update_hold()
+
+    def settings_changed(self, pairs: Sequence[tuple[str, str]]) -> None:
+        """CONFIG SET was accepted here: the workers and the supervisor follow."""
+        self.channel.send("config", pairs=[list(pair) for pair in pairs])
+        words = [word.encode("utf-8", "surrogateescape") for pair in pairs for word in pair]
+        for shard, link in enumerate(self.links):
+            if link.up:
+                self.router.control(shard, CONTROL_NUMBERS["config"], words, Answer(lambda *_: None))
+
+    def update_hold(self) -> None:
+        """Whether writes, or everything, must pass the gate."""
+        self.router.hold = 2 if self.paused_until and self.paused_all else 1 if self.paused_until or self.saver_refuses() else 0
+
+    def saver_refuses(self) -> bool:
+        return hasattr(self, "saver") and self.saver.refuses_writes
+
+    def update_plain(self, conn: Connection) -> None:
+        """Whether a connection's commands may take the short way."""
+        conn.plain = conn.authenticated and conn.transaction is None and (conn.subscriptions is None or conn.protocol == 3)
+
+    # -- connections --------------------------------------------------------------------------------------------------------
+
+    def _accept(self) -> Connection:
+        self._next_client += 1
+        return Connection(self, self.router, self._next_client)
+
+    def opened(self, conn: Connection) -> None:
+        """A connection was made: refuse it, or take it in."""
+        self.block.count("total_connections_received")
+        transport = conn.transport
+        sock = transport.get_extra_info("socket")
+        conn.peer, conn.local = _address(sock, peer=True), _address(sock, peer=False)
+        conn.created = conn.last_active = time.time()
+        if len(self.clients) >= self.config.maxclients:
+            self.block.count("rejected_connections")
+            transport.write(TOO_MANY_CLIENTS)
+            transport.close()
+            conn.stop(128)
+            return
+        if self.config.protected_mode and not self.config.requirepass and not self.is_local(conn):
+            self.block.count("rejected_connections")
+            transport.write(DENIED)
+            transport.close()
+            conn.stop(128)
+            return
+        if sock.family != socket.AF_UNIX and self.config.tcp_keepalive:
+            _keep_alive(sock, self.config.tcp_keepalive)
+        conn.authenticated = not self.config.requirepass
+        conn.user = b"default"
+        self.clients[conn.id] = conn
+        self.update_plain(conn)
+
+    def closed(self, conn: Connection) -> None:
+        """A connection is gone: so are its waits, watches and subscriptions."""
+        self.clients.pop(conn.id, None)
+        self.backed_up.discard(conn)
+        if conn.blocked_on is not None:
+            self._unblock(conn, b"gone")
+        if conn.watched is not None:
+            transactions.forget_watched(conn)
+        if conn.subscriptions is not None:
+            self.pubsub.drop(conn)
+        conn.transaction = None
+
+    def is_local(self, conn: Connection) -> bool:
+        """From the loopback interface or a unix socket."""
+        host = conn.peer.rpartition(":")[0].strip("[]")
+        return host.startswith("127.") or host in ("::1", "") or conn.peer.startswith("/")
+
+    def protocol_error(self, conn: Connection, text: str) -> None:
+        """Answer and close; nothing after the bad byte is executed."""
+        logger.log(logs.VERBOSE, "Protocol error (%s) from client: %s", text, self.describe(conn))
+        conn.reply(CommandError(f"ERR Protocol error: {text}"))
+        conn.close_after_replies()
+
+    def query_buffer_exceeded(self, conn: Connection) -> None:
+        logger.warning("Closing client that reached max query buffer length: %s", self.describe(conn))
+        self.block.count("client_query_buffer_limit_disconnections")
+        conn.kill()
+
+    def output_backed_up(self, conn: Connection) -> None:
+        """A client does not read: beyond its class's limit it is disconnected."""
+        self.backed_up.add(conn)
+        hard, soft, seconds = self.config.client_output_buffer_limit["pubsub" if conn.subscriptions is not None else "normal"]
+        size = conn.output_bytes
+        now = time.monotonic()
+        if soft and size > soft:
+            conn.soft_limit_since = conn.soft_limit_since or now
+        else:
+            conn.soft_limit_since = None
+        if (hard and size > hard) or (conn.soft_limit_since is not None and now - conn.soft_limit_since >= seconds):
+            logger.warning("Client %s closed for overcoming of output buffer limits.", self.describe(conn))
+            self.block.count("client_output_buffer_limit_disconnections")
+            conn.kill()
+
+    def outcome_unknown(self, conn: Connection) -> None:
+        """A worker died with a command of this client: nobody knows whether it was executed, so its connection ends."""
+        logger.warning("Closing client whose command's outcome is unknown: %s", self.describe(conn))
+        conn.kill()
+
+    def _check_clients(self) -> None:
+        """Once a tick: those who do not read, and those who say nothing."""
+        for conn in list(self.backed_up):
+            if conn.closed or conn.output_bytes < 64 * 1024:
+                self.backed_up.discard(conn)
+                conn.soft_limit_since = None
+            else:
+                self.output_backed_up(conn)
+        timeout = self.config.timeout
+        if timeout:
+            oldest = time.time() - timeout
+            for conn in list(self.clients.values()):
+                if conn.last_active < oldest and not conn.is_blocked and conn.subscriptions is None:
+                    logger.log(logs.VERBOSE, "Closing idle client")
+                    conn.kill()
+
+    def describe(self, conn: Connection) -> str:
+        return f"id={conn.id} addr={conn.peer} name={(conn.name or b'').decode('latin-1')}"
+
+    # -- the general way of a command ---------------------------------------------------------------------------------------
+
+    def find(self, words: Sequence[bytes]) -> Command | CommandError:
+        """Step 3: the command that a request names, or why there is none."""
+        spec = self.by_name.get(words[0].lower())
+        if spec is None:
+            arguments = " ".join(f"'{_shown(word)}'" for word in words[1:])[:128]
+            return CommandError(f"ERR unknown command '{_shown(words[0])[:128]}', with args beginning with: {arguments}")
+        if spec.subcommands:
+            if len(words) > 1:
+                member = spec.subcommands.get(words[1].lower())
+                if member is None:
+                    return CommandError(f"ERR unknown subcommand '{_shown(words[1])[:128]}'. Try {spec.name.upper()} HELP.")
+                spec = member
+            elif spec.handler is commands.container_handler:
+                return errors.wrong_arity(spec.name)
+        return spec if spec.accepts(len(words)) else errors.wrong_arity(spec.name)
+
+    def perform(self, conn: Connection, words: list[bytes]) -> bool:
+        """Steps 3 to 5 for one request; True: not now, it will be parsed again. Raises NotNow likewise."""
+        if words[0].lower() in CROSS_PROTOCOL:
+            logger.warning("Possible SECURITY ATTACK detected. It looks like somebody is sending POST or Host: commands. Connection aborted.")
+            conn.kill()
+            return False
+        spec = self.find(words)
+        if isinstance(spec, CommandError):
+            self._refuse(conn, None, spec)
+            return False
+        refusal = gate.admit(conn, spec, words)
+        if refusal is not None:
+            self._refuse(conn, spec, refusal)
+            return False
+        if self.paused_until and (self.paused_all or spec.flags & Flag.WRITE or spec.name in ("exec", "publish")) and spec.group != "connection":
+            conn.stop(32)
+            self.paused.append(conn)
+            return True
+        conn.last_command = spec.name
+        if conn.transaction is not None and spec.name not in transactions.NOT_QUEUED:
+            conn.transaction.add(spec, words)
+            conn.reply(QUEUED)
+            return False
+        if spec.on_shard:
+            return self._send(conn, spec, words)
+        if spec.flags & Flag.SETTLED and not conn.settle():
+            return True
+        self._run_here(conn, spec, words)
+        return False
+
+    def _refuse(self, conn: Connection, spec: Command | None, refusal: CommandError) -> None:
+        """A command that did not get as far as running; inside MULTI it dooms the transaction."""
+        if conn.transaction is not None:
+            conn.transaction.doomed = True
+        if spec is not None:
+            self.block.count_rejected(spec.number)
+        self.block.count_error(refusal.text.encode())
+        conn.reply(refusal)
+
+    def _send(self, conn: Connection, spec: Command, words: Sequence[bytes]) -> bool:
+        place = conn.take_place()
+        try:
+            self.router.send(conn, place, conn.id, conn.database, conn.protocol, spec, words)
+        except CommandError as error:
+            error.__traceback__ = None
+            self.block.count_rejected(spec.number)
+            self.block.count_error(error.text.encode())
+            conn.reply_at(place, error)
+        except NotNow:
+            conn.give_back_place()
+            raise
+        return False
+
+    def _run_here(self, conn: Connection, spec: Command, words: Sequence[bytes]) -> None:
+        """A command of class 0: its handler runs in this process; a coroutine holds its connection until it is done."""
+        value = self.call(conn, spec, words)
+        if asyncio.iscoroutine(value):
+            conn.stop(16)
+            place = conn.take_place()
+            task = self.loop.create_task(value)
+            self.tasks.add(task)
+            task.add_done_callback(lambda task: self._task_done(conn, place, task))
+        elif value is not NO_REPLY:
+            conn.reply(value)
+
+    def _task_done(self, conn: Connection, place: int, task: asyncio.Task[Any]) -> None:
+        self.tasks.discard(task)
+        error = task.exception()
+        if isinstance(error, CommandError):
+            value: Any = error
+        elif error is not None:
+            logger.critical("a command failed in a way it must not", exc_info=error)
+            value = CommandError("ERR internal error: the server's log has the details")
+        else:
+            value = task.result()
+        conn.reply_at(place, value)
+        release_task(conn)
+        self.router.flush_soon()
+
+    def call(self, conn: Connection, spec: Command, words: Sequence[bytes]) -> Any:
+        """Call a handler of this process: its value, or the error that it raised. NotNow passes through."""
+        started = time.perf_counter_ns()
+        try:
+            value = spec.handler(conn, *words[spec.words :])
+        except CommandError as error:
+            error.__traceback__ = None  # shared instances would gather a frame at every raise
+            value = error
+            self.block.count_error(error.text.encode())
+        except NotNow:
+            raise
+        except Exception:
+            logger.critical("%s failed on %r", spec.name, list(words)[:3], exc_info=True)
+            value = CommandError("ERR internal error: the server's log has the details")
+        if spec.number >= 0:
+            self.block.count_command(spec.number, time.perf_counter_ns() - started, isinstance(value, CommandError))
+        return value
+
+    # -- blocked clients ----------------------------------------------------------------------------------------------------
+
+    def blocked(self, conn: Connection, news: bytes) -> None:
+        """A shard has made a client wait; the time is kept here."""
+        timeout_ms, number, shard = _BLOCKED_NEWS.unpack(news)
+        timer = self.loop.call_later(timeout_ms / 1000, self._unblock, conn, b"timeout") if timeout_ms else None
+        conn.blocked_on = (shard, number, timer)
+        self.blocked_clients[conn.id] = conn
+
+    def unblocked(self, conn: Connection) -> None:
+        """The wait is over, in whatever way."""
+        if conn.blocked_on is not None:
+            timer = conn.blocked_on[2]
+            if timer is not None:
+                timer.cancel()
+            conn.blocked_on = None
+        self.blocked_clients.pop(conn.id, None)
+
+    def _unblock(self, conn: Connection, reason: bytes) -> None:
+        """Tell the shard that a client does not wait any longer; its answer ends the wait."""
+        if conn.blocked_on is None:
+            return
+        shard, number, timer = conn.blocked_on
+        if reason == b"gone":
+            self.unblocked(conn)
+        if self.links[shard].up:
+            self.router.control(shard, CONTROL_NUMBERS["unblock"], [b"%d" % number, reason], Answer(lambda *_: None))
+
+    def unblock_client(self, client: int, reason: bytes) -> bool:
+        """CLIENT UNBLOCK."""
+        conn = self.blocked_clients.get(client)
+        if conn is None or conn.blocked_on is None:
+            return False
+        self._unblock(conn, reason)
+        return True
+
+    # -- what handlers ask for ----------------------------------------------------------------------------------------------
+
+    def begin_transaction(self, conn: Connection) -> None:
+        conn.transaction = transactions.Transaction()
+        self.update_plain(conn)
+
+    def execute_transaction(self, conn: Connection) -> Any:
+        transactions.execute(conn)
+        return NO_REPLY
+
+    def discard_transaction(self, conn: Connection) -> None:
+        transactions.end(conn)
+        transactions.forget_watched(conn)
+
+    def watch(self, conn: Connection, keys: Sequence[bytes]) -> Any:
+        transactions.watch(conn, keys)
+        return NO_REPLY
+
+    def unwatch(self, conn: Connection) -> None:
+        transactions.forget_watched(conn)
+
+    def subscriptions_changed(self, conn: Connection) -> Any:
+        """After SUBSCRIBE and its like, which answer with messages."""
+        if conn.subscriptions is not None and conn.subscriptions.empty:
+            conn.subscriptions = None
+        self.update_plain(conn)
+        return NO_REPLY
+
+    def authenticate(self, conn: Connection, user: bytes, password: bytes) -> None:
+        """Log a connection in; raises WRONGPASS."""
+        expected = self.config.requirepass.encode("utf-8", "surrogateescape")
+        same = hmac.compare_digest(hashlib.sha256(password).digest(), hashlib.sha256(expected).digest())
+        if user != b"default" or (expected and not same):
+            self.block.count("acl_access_denied_auth")
+            raise CommandError("WRONGPASS invalid username-password pair or user is disabled.")
+        conn.authenticated = True
+        conn.user = user
+        self.update_plain(conn)
+
+    def reset(self, conn: Connection) -> Any:
+        """RESET: the connection is as new."""
+        conn.transaction = None
+        transactions.forget_watched(conn)
+        if conn.subscriptions is not None:
+            self.pubsub.drop(conn)
+        conn.database = 0
+        conn.protocol = 2
+        conn.name = None
+        conn.reply_mode = 0
+        conn.no_evict = conn.no_touch = False
+        conn.authenticated = not self.config.requirepass
+        self.update_plain(conn)
+        return Status(b"RESET")
+
+    def quit(self, conn: Connection) -> Any:
+        return self.kill(conn, conn, OK)
+
+    def kill(self, conn: Connection, victim: Connection, reply: Any) -> Any:
+        """End a connection; one's own after its reply."""
+        if victim is not conn:
+            victim.kill()
+            return reply
+        conn.reply(reply)
+        conn.close_after_replies()
+        return NO_REPLY
+
+    def set_reply_mode(self, conn: Connection, mode: bytes) -> Any:
+        if mode not in (b"on", b"off", b"skip"):
+            raise errors.SYNTAX
+        if mode == b"on":
+            conn.reply_mode = 0
+            return OK
+        if mode == b"off":
+            conn.reply_mode = 1
+        elif conn.reply_mode == 0:
+            conn.reply_mode = 3
+        return NO_REPLY
+
+    def help_of(self, container: str) -> list[bytes]:
+        """What `<container> HELP` says."""
+        lines = [f"{container.upper()} <subcommand> [<arg> [value] [opt] ...]. Subcommands are:"]
+        for member in self.table[container].subcommands.values():
+            lines += [member.syntax.partition(" ")[2], f"    {member.summary}"]
+        return [line.encode() for line in lines]
+
+    def info(self, sections: list[str]) -> str:
+        self.publish()
+        return render_info(self.source, sections)
+
+    async def save(self) -> bool:
+        """SAVE: whether it was done."""
+        try:
+            await self.saver.start()
+        except SaveFailed:
+            return False
+        return True
+
+    def shut_down(self, conn: Connection, *, save: bool | None, force: bool) -> Any:
+        """SHUTDOWN: no reply, unless it fails."""
+        place = conn.take_place()
+        self.shut_down_soon(save=save, force=force, on_failure=lambda error: conn.reply_at(place, error))
+        return NO_REPLY
+
+    async def ask_shards(self, question: str, *words: bytes, shards: list[int] | None = None, message: str = "debug") -> list[Any]:
+        """Ask all shards, or some, at one number; their answers in order."""
+        asked = list(range(self.shards)) if shards is None else shards
+        if any(not 0 <= shard < self.shards for shard in asked):
+            raise errors.OUT_OF_RANGE
+        if any(not self.links[shard].up for shard in asked):
+            raise errors.LOADING
+        futures = [self.loop.create_future() for _ in asked]
+        number = self.router.next_number()
+        for shard, future in zip(asked, futures, strict=True):
+            content = [question.encode(), *words] if message == "debug" else list(words)
+            self.links[shard].control(CONTROL_NUMBERS[message], number, content, Answer(_resolver(future)))
+        self.router.flush_soon()
+        answers = await asyncio.gather(*futures)
+        for answer in answers:
+            if isinstance(answer, CommandError):
+                raise answer
+        return answers
+
+    async def digest(self) -> bytes:
+        """All shards' digests as one: what redis-server's DEBUG DIGEST says of the same data."""
+        per_shard = await self.ask_shards("digest")
+        total = bytes(20)
+        for index in range(self.config.databases):
+            keys = bytes(20)
+            for digests in per_shard:
+                keys = _xor(keys, digests[index])
+            if any(self.board.workers[shard].database(index).keys for shard in range(self.shards)):
+                number = hashlib.sha1(struct.pack(">I", index), usedforsecurity=False).digest()
+                total = hashlib.sha1(_xor(total, number), usedforsecurity=False).digest()
+                total = _xor(total, keys)
+        return Status(total.hex().encode())
+
+    async def reload(self, *, save: bool) -> bool:
+        """DEBUG RELOAD."""
+        if save and not await self.save():
+            return False
+        await self.ask_shards("", message="reload")
+        return True
+
+    def explain(self, words: Sequence[bytes]) -> list[Any]:
+        """Which shards would run a command, and its class."""
+        spec = self.find(words)
+        if isinstance(spec, CommandError):
+            raise spec
+        if not spec.on_shard:
+            return [b"class", 0, b"shards", []]
+        shards = self.router.shards_of(spec, words)
+        kind: Any = 1 if len(shards) == 1 else b"S" if spec.across is not None else b"H"
+        slots = [self.router.slot_of(words[at]) for indexes in shards.values() for at in indexes]
+        return [b"class", kind, b"shards", list(shards), b"slots", slots]
+
+    # -- CLIENT PAUSE -------------------------------------------------------------------------------------------------------
+
+    def pause(self, milliseconds: int, *, everything: bool) -> None:
+        self.paused_until = max(self.paused_until, time.monotonic() + milliseconds / 1000)
+        self.paused_all = self.paused_all or everything
+        self.update_hold()
+
+    def unpause(self) -> None:
+        self.paused_until = 0.0
+        self.paused_all = False
+        self.update_hold()
+        paused, self.paused = self.paused, []
+        for conn in paused:
+            conn.release(32)
+
+    # -- the supervisor -----------------------------------------------------------------------------------------------------
+
+    def listen_to_supervisor(self) -> None:
+        """Messages that have come over the control channel."""
+        try:
+            messages = self.channel.receive()
+        except Closed:
+            self.loop.remove_reader(self.channel.fileno())
+            logger.warning("The supervisor is gone: shutting down")
+            self.shut_down_soon(save=None)
+            return
+        for message in messages:
+            self._obey(message)
+
+    def _obey(self, message: Message) -> None:
+        kind = message["kind"]
+        if kind == "up":
+            self._link_up(message)
+        elif kind == "down":
+            self._link_down(message["shard"], message["last_number"])
+        elif kind == "stop":
+            self.shut_down_soon(save=None)
+        elif kind == "reopen-log":
+            logs.reopen()
+
+    def _link_up(self, message: Message) -> None:
+        shard = message["shard"]
+        link = self.links[shard]
+        fd = link.open(self.context, message["endpoint"], self.epoch, message["incarnation"])
+        self._pollers[shard] = fd
+        self.loop.add_reader(fd, self._replies_came)
+        self._known[shard] = message
+        if self._recovered:
+            count = link.resend()
+            if count:
+                logger.info("Shard %d is back: %d requests that had waited were sent to it", shard, count)
+            self.router.note_links()
+            self.router.flush_soon()
+        else:
+            link.hello(Answer(lambda kind, reply, shard=shard: self._worker_answered(shard, reply)))
+            self.router.flush_soon()
+
+    def _replies_came(self) -> None:
+        try:
+            self.router.drain()
+        except LinkFault:
+            # Which reply belongs to whom is not certain any more: a new frontend begins anew
+            logger.critical("A link is out of step", exc_info=True)
+            sys.stderr.flush()
+            signal.raise_signal(signal.SIGKILL)
+
+    def _link_down(self, shard: int, last_number: int) -> None:
+        link = self.links[shard]
+        self._known[shard] = {"kind": "down"}
+        if shard in self._pollers:
+            self.loop.remove_reader(self._pollers.pop(shard))
+        if link.up:
+            link.drain_rest()
+            link.close()
+            for conn in [conn for conn in self.blocked_clients.values() if conn.blocked_on[0] == shard]:
+                self._note_blocked_on_the_dead(conn)
+            lost = link.forget_executed(last_number)
+            logger.warning("Shard %d is down; %d requests that it may have executed are lost", shard, lost)
+        self.router.note_links()
+        self.saver.shard_died(shard)
+        if not self._recovered:
+            self._last_numbers[shard] = last_number
+            self._recover_if_complete()
+
+    def _note_blocked_on_the_dead(self, conn: Connection) -> None:
+        """Its request is sent again when the shard is back, and waits anew."""
+        self.unblocked(conn)
+        release_blocked(conn)
+
+    def _take_event(self, link: Link, payload: bytes) -> None:
+        """News of a worker's own."""
+        news = msgspec.json.decode(payload)
+        if news["event"] in ("snapshot", "joined"):
+            self.saver.take_news(link.shard, news)
+
+    # -- recovery (R10) -----------------------------------------------------------------------------------------------------
+
+    def _worker_answered(self, shard: int, reply: bytes) -> None:
+        self._last_numbers[shard] = decode(reply)[0]
+        self._recover_if_complete()
+
+    def _recover_if_complete(self) -> None:
+        """When every worker has answered or is known to be down: complete the intents, then serve."""
+        if self._recovered or len(self._last_numbers) < self.shards:
+            return
+        unfinished = self.intents.unfinished()
+        self.router.number = max([*self._last_numbers.values(), *(number for _, number, _ in unfinished), self.router.number]) + 1
+        left = 0
+        for handle, number, parts in unfinished:
+            missing = [(shard, envelope) for shard, envelope in parts if number > self._last_numbers[shard]]
+            if not missing:
+                self.intents.close(handle)
+                continue
+            left += 1
+            done = _Countdown(len(missing), lambda handle=handle: self.intents.close(handle))
+            for shard, envelope in missing:
+                if self.links[shard].up:
+                    self.router.complete_intent(shard, number, envelope, Answer(done))
+                else:
+                    done()
+        if unfinished:
+            logger.warning("%d writes over several shards were under way when the last frontend died; %d had parts missing, which are executed now", len(unfinished), left)
+            self.block.count("intents_completed", left)
+        self._recovered = True
+        self.router.note_links()
+        self.router.flush_soon()
+        self.loop.create_task(self._serve())
+
+    # -- serving and stopping -----------------------------------------------------------------------------------------------
+
+    def _note_start(self) -> None:
+        """With the server itself: nothing to recover."""
+        self._bases = {}
+        self.router.seconds = time.time()
+        if self.epoch == 1:
+            self._recovered = True
+            self.loop.create_task(self._serve())
+
+    async def run(self, listeners: list[int]) -> None:
+        self._listeners = listeners
+        self._note_start()
+        self.loop.add_reader(self.channel.fileno(), self.listen_to_supervisor)
+        self._tick()
+        await self.stopped.wait()
+
+    async def _serve(self) -> None:
+        for fd in self._listeners:
+            sock = socket.socket(fileno=fd)
+            sock.setblocking(False)
+            if sock.family == socket.AF_UNIX:
+                server = await self.loop.create_unix_server(self._accept, sock=sock)
+            else:
+                server = await self.loop.create_server(self._accept, sock=sock)
+            self._servers.append(server)
+        self.block.enter(State.READY)
+        gc.collect()
+        gc.freeze()
+        self.channel.send("serving")
+
+    def shut_down_soon(self, *, save: bool | None, force: bool = False, on_failure: Callable[[CommandError], None] | None = None) -> None:
+        """Stop in order. `save`: True, False, or None = if there are save points."""
+        if not self.stopping:
+            task = self.loop.create_task(self._shut_down(save, force, on_failure))
+            self.tasks.add(task)
+
+    async def _shut_down(self, save: bool | None, force: bool, on_failure: Callable[[CommandError], None] | None) -> None:
+        self.stopping = True
+        self.channel.send("stopping")
+        self.block.enter(State.STOPPING)
+        self.pause(3_600_000, everything=True)
+        wanted = bool(self.config.save) if save is None else save
+        if wanted:
+            try:
+                if self.router.shards_down:
+                    raise SaveFailed("a shard is down: the old snapshot stays")
+                logger.info("Saving the final RDB snapshot before exiting.")
+                await self.saver.save_now()
+            except SaveFailed as error:
+                logger.critical("Error trying to save the DB: %s", error)
+                if not force and on_failure is not None:
+                    self.stopping = False
+                    self.unpause()
+                    self.channel.send("stop-refused", reason=str(error))
+                    on_failure(CommandError("ERR Errors trying to SHUTDOWN. Check logs."))
+                    return
+        for shard, link in enumerate(self.links):
+            if link.up:
+                self.router.control(shard, CONTROL_NUMBERS["stop"], [], Answer(lambda *_: None))
+                link.flush_now()
+        for server in self._servers:
+            server.close()
+        for conn in list(self.clients.values()):
+            conn.kill()
+        await asyncio.sleep(0.05)
+        self.stopped.set()
+
+
+class _Countdown:
+    """Calls back when it was called so many times."""
+
+    def __init__(self, count: int, callback: Callable[[], None]) -> None:
+        self._left = count
+        self._callback = callback
+
+    def __call__(self, *_: Any) -> None:
+        self._left -= 1
+        if self._left == 0:
+            self._callback()
+
+
+def _resolver(future: asyncio.Future[Any]) -> Callable[[int | None, bytes], None]:
+    """Puts an answer into a future."""
+
+    def resolve(kind: int | None, reply: bytes) -> None:
+        if not future.done():
+            future.set_result(errors.LOADING if kind is None else decode(reply)[0])
+
+    return resolve
+
+
+def _xor(a: bytes, b: bytes) -> bytes:
+    return bytes(x ^ y for x, y in zip(a, b, strict=True))
+
+
+def _shown(word: bytes) -> str:
+    """A word in an error reply, of bounded length."""
+    return word[:128].decode("latin-1")
+
+
+def _address(sock: socket.socket, *, peer: bool) -> str:
+    if sock.family == socket.AF_UNIX:
+        with contextlib.suppress(OSError):
+            return f"{sock.getsockname()}:0"
+        return "unixsocket:0"
+    try:
+        name = sock.getpeername() if peer else sock.getsockname()
+    except OSError:
+        return "?:0"
+    return f"[{name[0]}]:{name[1]}" if sock.family == socket.AF_INET6 else f"{name[0]}:{name[1]}"
+
+
+def _keep_alive(sock: socket.socket, seconds: int) -> None:
+    """As Redis does: probes at a third of the interval, three of them."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, seconds)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, max(1, seconds // 3))
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3)
+
+
+def main(argv: list[str]) -> int:
+    """``python -m mpkv.frontend.main CONTROL_FD SEGMENT_FD PARENT EPOCH LISTENER_FD …``"""
+    control_fd, segment_fd, parent, epoch, *listeners = map(int, argv)
+    process.follow_parent(parent)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    process.set_title("frontend")
+    channel = Channel.inherited(control_fd)
+    setup = channel.wait(10)[0]
+    config = Config.from_json(setup["config"].encode())
+    logs.set_up("F", config.loglevel, config.logfile)
+
+    async def serve() -> None:
+        frontend = Frontend(channel, Segment.attach(segment_fd), config, setup["runtime"], epoch)
+        frontend.block.begin()
+        # The supervisor's death arrives as SIGTERM, and over the channel
+        frontend.loop.add_signal_handler(signal.SIGTERM, lambda: frontend.shut_down_soon(save=None))
+        await frontend.run(listeners)
+
+    uvloop.run(serve())
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))

@@ -1,0 +1,53 @@
+# Replies on their way: who gets them, and how the parts of one command become one reply. See pending.pyx.
+
+from libc.stdint cimport int64_t, uint32_t, uint64_t
+
+from mpkv.buffer cimport Buffer
+
+
+cdef class Receiver:
+    # A reply, or a part of one, for place `index` of this receiver. `kind` is a reply_t kind.
+    cdef int deliver(self, uint64_t index, uint32_t kind, const char* data, size_t size) except -1
+    # The reply for place `index` will never come: its worker died and may or may not have executed the request.
+    cdef int lose(self, uint64_t index) except -1
+
+
+cdef enum:
+    MERGE_PYTHON = 0
+    MERGE_OK = 1            # every part answers +OK
+    MERGE_SUM = 2           # every part answers an integer
+    MERGE_PLACES = 3        # every part answers an array whose elements have known places (MGET)
+
+
+cdef class Gather(Receiver):
+    cdef Receiver target
+    cdef uint64_t index
+    cdef int protocol
+    cdef int left
+    cdef bint lost
+    cdef int mode
+    cdef int64_t total
+    cdef list replies           # of the parts, as bytes; None while it has not come
+    cdef bytes error            # the first part's error
+    cdef object places          # MERGE_PLACES: for each part the places of its elements
+    cdef object request         # MERGE_PYTHON: words of the whole request
+    cdef object words           # MERGE_PYTHON: words of each part
+    cdef object merge
+    cdef public object on_done  # called when all parts have answered
+    cdef int _finish(self) except -1
+
+
+cdef class Exec(Receiver):
+    cdef Receiver target
+    cdef uint64_t index
+    cdef int protocol
+    cdef int left
+    cdef bint lost, aborted
+    cdef readonly list members      # for each queued command: reply bytes, or what makes them
+    cdef list receivers             # (receiver, index) by place within the message, for each shard's part
+    cdef public object on_done
+    cdef public object run_local
+
+
+cdef class Answer(Receiver):
+    cdef object callback

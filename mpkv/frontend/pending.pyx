@@ -1,0 +1,246 @@
+"""Step 12: replies on their way – who gets them, and how the parts of one command become one reply.
+
+Replies of one worker come in the order of its requests, so a link needs no look-up: the oldest expected reply is the one that arrives. Its
+receiver is a connection (which puts replies into request order), or something in between:
+
+- `Gather` collects the parts of a scattered command (class S) and merges them when the last has come;
+- `Exec` does the same for a transaction, whose parts carry a reply for each of their commands;
+- `Answer` hands an answer to the frontend itself.
+
+What counts, adds and splices is done here; any other merge is the command's own (`Across.merge`), on decoded replies.
+"""
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from libc.string cimport memset
+
+from mpkv.buffer cimport Buffer, buffer_append, buffer_free
+from mpkv.resp.decoder cimport skip_reply
+from mpkv.resp.encoder cimport emit_array, emit_integer, encode
+from mpkv.wire cimport ABORTED, REPLY, next_reply, reply_t
+
+import logging
+
+from mpkv.errors import CommandError
+from mpkv.resp.decoder import decode
+from mpkv.resp.replies import NULL_ARRAY, Raw
+
+logger = logging.getLogger(__name__)
+
+LOST = b"-ERR the shard died while it executed this command: the outcome is unknown\r\n"
+
+
+cdef class Receiver:
+    """Something that replies are delivered to."""
+
+    cdef int deliver(self, uint64_t index, uint32_t kind, const char* data, size_t size) except -1:
+        raise NotImplementedError
+
+    cdef int lose(self, uint64_t index) except -1:
+        raise NotImplementedError
+
+
+cdef class Answer(Receiver):
+    """An answer for the frontend itself: ``callback(kind, payload)``; kind None if it is lost."""
+
+    def __init__(self, callback):
+        self.callback = callback
+
+    cdef int deliver(self, uint64_t index, uint32_t kind, const char* data, size_t size) except -1:
+        self.callback(kind, PyBytes_FromStringAndSize(data, size))
+        return 0
+
+    cdef int lose(self, uint64_t index) except -1:
+        self.callback(None, b"")
+        return 0
+
+
+cdef class Gather(Receiver):
+    """The parts of one scattered command."""
+
+    def __init__(self, Receiver target, index, int parts, int protocol, int mode, *, places=None, request=None, words=None, merge=None):
+        self.target = target
+        self.index = index
+        self.left = parts
+        self.protocol = protocol
+        self.mode = mode
+        self.places = places
+        self.request = request
+        self.words = words
+        self.merge = merge
+        self.replies = [None] * parts if mode in (MERGE_PYTHON, MERGE_PLACES) else None
+
+    cdef int deliver(self, uint64_t index, uint32_t kind, const char* data, size_t size) except -1:
+        cdef size_t i
+        cdef int64_t number = 0
+        if size and data[0] == c"-":
+            if self.error is None:
+                self.error = PyBytes_FromStringAndSize(data, size)
+        elif self.mode == MERGE_SUM:
+            for i in range(1, size):                # an integer reply of ours: never negative
+                if data[i] < c"0" or data[i] > c"9":
+                    break
+                number = number * 10 + data[i] - c"0"
+            self.total += number
+        elif self.mode != MERGE_OK:
+            self.replies[index] = PyBytes_FromStringAndSize(data, size)
+        self.left -= 1
+        if self.left == 0:
+            self._finish()
+        return 0
+
+    cdef int lose(self, uint64_t index) except -1:
+        self.lost = True
+        self.left -= 1
+        if self.left == 0:
+            self._finish()
+        return 0
+
+    cdef int _finish(self) except -1:
+        cdef Buffer out
+        if self.on_done is not None:
+            self.on_done()
+        if self.lost:
+            return self.target.lose(self.index)
+        if self.error is not None:
+            return self.target.deliver(self.index, REPLY, PyBytes_AS_STRING(self.error), PyBytes_GET_SIZE(self.error))
+        memset(&out, 0, sizeof(out))
+        try:
+            if self.mode == MERGE_OK:
+                return self.target.deliver(self.index, REPLY, b"+OK\r\n", 5)
+            if self.mode == MERGE_SUM:
+                if emit_integer(&out, self.total) < 0:
+                    raise MemoryError
+            elif self.mode == MERGE_PLACES:
+                _splice(&out, self.replies, self.places)
+            else:
+                encode(&out, self._merged(), self.protocol)
+            return self.target.deliver(self.index, REPLY, out.data, out.size)
+        finally:
+            buffer_free(&out)
+
+    def _merged(self):
+        parts = [(words, decode(reply)[0]) for words, reply in zip(self.words, self.replies, strict=True)]
+        try:
+            return self.merge(self.request, parts)
+        except CommandError as error:
+            return error
+
+
+cdef int _splice(Buffer* out, list replies, object places) except -1:
+    """One array of the elements of several, each at its place."""
+    cdef const char* data
+    cdef size_t size, begin, end
+    elements = [None] * sum(map(len, places))
+    for reply, part in zip(replies, places, strict=True):
+        data = PyBytes_AS_STRING(reply)
+        size = PyBytes_GET_SIZE(reply)
+        begin = 0
+        while begin < size and data[begin] != c"\n":        # past the array's header
+            begin += 1
+        begin += 1
+        for place in part:
+            if skip_reply(data + begin, size - begin, &end) != 1:
+                raise AssertionError("a part answered fewer elements than it was asked for")
+            elements[place] = (reply, begin, end)
+            begin += end
+    if emit_array(out, len(elements)) < 0:
+        raise MemoryError
+    for reply, begin, end in elements:
+        if buffer_append(out, PyBytes_AS_STRING(reply) + begin, end) < 0:
+            raise MemoryError
+    return 0
+
+
+cdef class _Member(Receiver):
+    """Puts the merged reply of one scattered command into its place in a transaction."""
+
+    cdef Exec exec
+
+    def __init__(self, Exec exec):
+        self.exec = exec
+
+    cdef int deliver(self, uint64_t index, uint32_t kind, const char* data, size_t size) except -1:
+        self.exec.members[index] = PyBytes_FromStringAndSize(data, size)
+        return 0
+
+    cdef int lose(self, uint64_t index) except -1:
+        return 0
+
+
+cdef class Exec(Receiver):
+    """The parts of a transaction, one a shard; every part answers with a reply envelope for each of its commands."""
+
+    def __init__(self, Receiver target, index, int protocol, int commands):
+        self.target = target
+        self.index = index
+        self.protocol = protocol
+        self.members = [None] * commands
+        self.receivers = []
+
+    def member(self) -> Receiver:
+        """What a scattered command inside the transaction delivers to; its index is the command's place."""
+        return _Member(self)
+
+    def add_part(self, list receivers) -> int:
+        """`receivers[i]` = (receiver, index) of the i-th request in a shard's part; the part's number."""
+        self.receivers.append(receivers)
+        self.left += 1
+        return len(self.receivers) - 1
+
+    def finish_empty(self):
+        """A transaction without parts on shards answers at once."""
+        self._finish()
+
+    cdef int deliver(self, uint64_t index, uint32_t kind, const char* data, size_t size) except -1:
+        cdef const char* at = data
+        cdef const char* payload
+        cdef reply_t head
+        cdef Receiver receiver
+        cdef size_t place = 0
+        if kind == ABORTED:
+            self.aborted = True
+        else:
+            receivers = <list>self.receivers[index]
+            while next_reply(&at, data + size, &head, &payload) == 1:
+                target = receivers[place]
+                if target[0] is None:
+                    self.members[target[1]] = PyBytes_FromStringAndSize(payload, head.size)
+                else:
+                    receiver = <Receiver>target[0]
+                    receiver.deliver(target[1], REPLY, payload, head.size)
+                place += 1
+            if place != <size_t>len(receivers):
+                raise AssertionError(f"a transaction's part answered {place} of {len(receivers)} commands")
+        self.left -= 1
+        if self.left == 0:
+            self._finish()
+        return 0
+
+    cdef int lose(self, uint64_t index) except -1:
+        self.lost = True
+        self.left -= 1
+        if self.left == 0:
+            self._finish()
+        return 0
+
+    def _finish(self):
+        cdef Buffer out
+        if self.on_done is not None:
+            self.on_done()
+        if self.lost:
+            self.target.lose(self.index)
+            return
+        memset(&out, 0, sizeof(out))
+        try:
+            if self.aborted:
+                encode(&out, NULL_ARRAY, self.protocol)
+            else:
+                if emit_array(&out, len(self.members)) < 0:
+                    raise MemoryError
+                for place, member in enumerate(self.members):
+                    # What is not bytes yet runs in the frontend, in its turn
+                    reply = member if isinstance(member, bytes) else self.run_local(place)
+                    encode(&out, Raw(reply) if isinstance(member, bytes) else reply, self.protocol)
+            self.target.deliver(self.index, REPLY, out.data, out.size)
+        finally:
+            buffer_free(&out)

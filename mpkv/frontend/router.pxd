@@ -1,0 +1,60 @@
+# Command -> keys -> slot -> shard -> link. See router.pyx.
+
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+
+from mpkv.frontend.link cimport Link
+from mpkv.frontend.pending cimport Receiver
+from mpkv.resp.parser cimport arg_t
+
+cdef enum:
+    HOT_NO = 0              # takes the general way
+    HOT_KEYS = 1            # runs on the shards of its keys, which stand at fixed places
+    HOT_PING = 2
+
+cdef enum:
+    ROUTED = 0
+    NOT_NOW = 1             # something is full: try again when told so
+    GENERAL = 2             # not for the short way
+
+cdef struct info_t:
+    uint16_t number
+    int32_t arity
+    int32_t first, last, step
+    uint8_t hot
+    uint8_t merge
+    bint write
+
+cdef class Router:
+    cdef info_t* infos
+    cdef uint16_t* lookup_table
+    cdef const char** names
+    cdef list name_objects, spec_names
+    cdef void** name_pointers               # Python names by number, for CLIENT LIST
+    cdef public int hold                    # 1: writes, 2: everything takes the general way, where the gate asks
+    cdef public double seconds              # the time, refreshed at every tick
+    cdef public uint64_t bytes_in, bytes_out, reads, writes, pauses, pings
+    cdef public size_t query_buffer_limit, max_bulk
+    cdef readonly list specs                # Command by number
+    cdef list links
+    cdef void** link_pointers
+    cdef readonly int shards
+    cdef public uint64_t number             # the last sequence number given
+    cdef readonly int shards_down
+    cdef public object intents
+    cdef object loop
+    cdef bint flush_scheduled
+    cdef list written                       # connections with output to flush
+    cdef list again                         # connections to go on with in the next turn
+    cdef list stalled                       # connections that wait for room
+    cdef object flush_callback
+    cdef public uint64_t intents_wait
+    cdef public object crash_after_parts    # a fault for the tests: die after so many parts of a write are sent
+
+    cdef int _describe(self, int number, spec) except -1
+    cdef const info_t* lookup(self, const char* name, size_t size) noexcept nogil
+    cdef int route(self, Receiver receiver, uint64_t index, uint64_t client, int database, bint resp3, const info_t* info, const arg_t* argv, size_t argc) except -1
+    cdef int _scatter(self, Receiver receiver, uint64_t index, uint64_t client, int database, bint resp3, const info_t* info, const arg_t* argv, size_t argc, uint8_t* shard_of_key) except -1
+    cdef int schedule_flush(self) except -1
+    cdef int note_output(self, object connection) except -1
+    cdef int run_again(self, object connection) except -1
+    cdef int stall(self, object connection) except -1

@@ -1,0 +1,542 @@
+"""Step 5: the sequencer – command, keys, slot, shard; a number for every command, and its parts into the links back to back (R1).
+
+The short way (`route`) takes commands whose keys stand at fixed places and, when they lie on several shards, whose merge is compiled. Everything
+else goes through `send`, in Python, by the same declarations.
+
+This class also owns the turn of the event loop: what is packed during a turn is flushed once at its end, connections that have output are written once,
+and connections that used up their slice, or wait for room, are gone on with.
+"""
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from libc.stdlib cimport calloc, free, malloc
+from libc.string cimport memcmp, memset
+
+from mpkv.frontend.pending cimport MERGE_OK, MERGE_PLACES, MERGE_PYTHON, MERGE_SUM, Gather
+from mpkv.sharding cimport SLOTS, key_slot, slot_shard
+from mpkv.wire cimport CONTROL, EXEC, FLAG_FIRST, FLAG_NO_BLOCK, FLAG_PART, FLAG_RESP3, FLAG_WATCHED, REQUEST, begin_batch, pack_request, request_t
+from mpkv.buffer cimport Buffer, buffer_append, buffer_free
+
+import os
+import signal
+
+from mpkv import errors
+from mpkv.commands.spec import Flag
+from mpkv.sharding import slot_of
+
+cdef enum:
+    TABLE_SIZE = 2048               # of the name table: several times the number of commands
+    MAX_NAME = 32
+    STACK_WORDS = 64
+    DRAIN_BATCHES = 64              # replies taken before the loop looks at its clients again
+
+
+class NotNow(Exception):
+    """There is no room for this command's parts; its connection goes on when there is."""
+
+
+MERGES = {"ok": MERGE_OK, "sum": MERGE_SUM, "places": MERGE_PLACES}
+
+
+cdef class Router:
+    """:param table: name -> Command; :param links: one for each shard, in order"""
+
+    def __cinit__(self, loop, table, list links, intents):
+        cdef int number
+        self.loop = loop
+        self.specs = list(table.values())
+        self.links = links
+        self.shards = len(links)
+        self.shards_down = self.shards
+        self.intents = intents
+        self.written = []
+        self.again = []
+        self.stalled = []
+        self.flush_callback = self.flush
+        self.infos = <info_t*>calloc(len(self.specs), sizeof(info_t))
+        self.lookup_table = <uint16_t*>calloc(TABLE_SIZE, sizeof(uint16_t))
+        self.names = <const char**>calloc(len(self.specs), sizeof(char*))
+        self.link_pointers = <void**>calloc(self.shards, sizeof(void*))
+        self.name_pointers = <void**>calloc(len(self.specs), sizeof(void*))
+        self.query_buffer_limit = 1 << 30
+        self.max_bulk = 512 << 20
+        if not self.name_pointers or not self.infos or not self.lookup_table or not self.names or not self.link_pointers:
+            raise MemoryError
+        self.name_objects = [spec.name.encode() for spec in self.specs]
+        self.spec_names = [spec.name for spec in self.specs]
+        for number, name in enumerate(self.spec_names):
+            self.name_pointers[number] = <void*>name
+        for number, link in enumerate(links):
+            self.link_pointers[number] = <void*>link
+        for number, spec in enumerate(self.specs):
+            self._describe(number, spec)
+
+    def __dealloc__(self):
+        free(self.infos)
+        free(self.lookup_table)
+        free(<void*>self.names)
+        free(self.name_pointers)
+        free(self.link_pointers)
+
+    cdef int _describe(self, int number, spec) except -1:
+        cdef info_t* info = &self.infos[number]
+        cdef bytes name = self.name_objects[number]
+        cdef size_t at
+        info.number = number
+        info.arity = spec.arity
+        info.first, info.last, info.step = spec.keys.first, spec.keys.last, spec.keys.step
+        info.write = bool(spec.flags & Flag.WRITE)
+        info.merge = MERGES.get(spec.across.native, MERGE_PYTHON) if spec.across else MERGE_PYTHON
+        if spec.on_shard and spec.keys.first and not spec.keys.count_at and not spec.flags & Flag.INTERNAL:
+            info.hot = HOT_KEYS
+        elif spec.name == "ping":
+            info.hot = HOT_PING
+        if "|" in spec.name or spec.flags & Flag.INTERNAL:
+            return 0
+        self.names[number] = PyBytes_AS_STRING(name)
+        at = _name_hash(PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name))
+        while self.lookup_table[at]:
+            at = (at + 1) & (TABLE_SIZE - 1)
+        self.lookup_table[at] = number + 1
+        return 0
+
+    cdef const info_t* lookup(self, const char* name, size_t size) noexcept nogil:
+        """Step 3: the command of this name in any case; NULL if there is none."""
+        cdef char[MAX_NAME] lower
+        cdef size_t i, at
+        cdef uint16_t found
+        cdef const char* candidate
+        if size == 0 or size >= MAX_NAME:
+            return NULL
+        for i in range(size):
+            lower[i] = name[i] | 0x20 if c"A" <= name[i] <= c"Z" else name[i]
+        lower[size] = 0
+        at = _name_hash(lower, size)
+        while True:
+            found = self.lookup_table[at]
+            if found == 0:
+                return NULL
+            candidate = self.names[found - 1]
+            if memcmp(candidate, lower, size + 1) == 0:
+                return &self.infos[found - 1]
+            at = (at + 1) & (TABLE_SIZE - 1)
+
+    # -- the short way ------------------------------------------------------------------------------------------------------
+
+    cdef int route(
+        self, Receiver receiver, uint64_t index, uint64_t client, int database, bint resp3, const info_t* info, const arg_t* argv, size_t argc
+    ) except -1:
+        """Give the command a number and put its parts into the links; ROUTED, NOT_NOW or GENERAL."""
+        cdef request_t head
+        cdef Link link
+        cdef unsigned slot, shard, first_slot
+        cdef size_t word
+        cdef int last = info.last if info.last >= 0 else <int>argc + info.last
+        cdef uint8_t[STACK_WORDS] shard_of_key
+        if info.first > last or <size_t>last >= argc:
+            return GENERAL
+        if self.hold and (info.write or self.hold > 1):
+            return GENERAL
+        slot = first_slot = key_slot(argv[info.first].data, argv[info.first].size)
+        shard = slot_shard(slot, self.shards)
+        if last > info.first and self.shards > 1:
+            if argc > STACK_WORDS:
+                return GENERAL
+            many = False
+            for word in range(info.first, last + 1, info.step):
+                slot = key_slot(argv[word].data, argv[word].size)
+                shard_of_key[word] = slot_shard(slot, self.shards)
+                if shard_of_key[word] != shard:
+                    many = True
+            if many:
+                shard_of_key[info.first] = shard
+                return self._scatter(receiver, index, client, database, resp3, info, argv, argc, shard_of_key)
+        link = <Link>self.link_pointers[shard]
+        if not link.up:
+            return GENERAL
+        if link.in_flight_bytes > link.in_flight_limit:
+            return NOT_NOW
+        self.number += 1
+        memset(&head, 0, sizeof(head))
+        head.kind = REQUEST
+        head.command = info.number
+        head.slot = first_slot
+        head.number = self.number
+        head.client = client
+        head.argc = argc - 1
+        head.database = database
+        head.parts = 1
+        head.flags = FLAG_FIRST | (FLAG_RESP3 if resp3 else 0)
+        link.pack(receiver, index, &head, argv + 1)
+        if link.is_full():
+            link.flush()
+        elif not self.flush_scheduled:
+            self.schedule_flush()
+        return ROUTED
+
+    cdef int _scatter(
+        self, Receiver receiver, uint64_t index, uint64_t client, int database, bint resp3, const info_t* info, const arg_t* argv, size_t argc,
+        uint8_t* shard_of_key
+    ) except -1:
+        """Several shards, a compiled merge: MSET MGET DEL UNLINK EXISTS TOUCH and their like."""
+        cdef arg_t[STACK_WORDS] words
+        cdef size_t[256] offsets
+        cdef request_t head
+        cdef Link link
+        cdef Gather gather
+        cdef int shard, parts = 0, part = 0
+        cdef size_t word, count, total = 0, i
+        cdef bint[256] involved
+        if info.merge == MERGE_PYTHON or info.first != 1 or self.shards > 256 or (argc - info.first) % info.step:
+            return GENERAL
+        memset(involved, 0, sizeof(involved))
+        for word in range(info.first, argc, info.step):
+            if not involved[shard_of_key[word]]:
+                involved[shard_of_key[word]] = True
+                parts += 1
+        for word in range(argc):
+            total += argv[word].size
+        for shard in range(self.shards):
+            if involved[shard]:
+                link = <Link>self.link_pointers[shard]
+                if not link.up:
+                    return GENERAL
+                if link.in_flight_bytes > link.in_flight_limit:
+                    return NOT_NOW
+        if info.write and not self.intents.has_room(total + 16 * argc, parts):
+            return NOT_NOW
+        self.number += 1
+        places = [] if info.merge == MERGE_PLACES else None
+        gather = Gather(receiver, index, parts, 3 if resp3 else 2, info.merge, places=places)
+        memset(&head, 0, sizeof(head))
+        head.kind = REQUEST
+        head.command = info.number
+        head.number = self.number
+        head.client = client
+        head.database = database
+        head.parts = parts
+        envelopes = [] if info.write else None
+        for shard in range(self.shards):
+            if not involved[shard]:
+                continue
+            count = 0
+            mine = [] if places is not None else None
+            for word in range(info.first, argc, info.step):
+                if shard_of_key[word] == shard:
+                    if mine is not None:
+                        mine.append(<int>(word - info.first) // info.step)
+                    for i in range(<size_t>info.step):
+                        words[count] = argv[word + i]
+                        count += 1
+            if places is not None:
+                places.append(mine)
+            link = <Link>self.link_pointers[shard]
+            head.slot = key_slot(words[0].data, words[0].size)
+            head.argc = count
+            head.flags = (FLAG_FIRST if part == 0 else 0) | (FLAG_RESP3 if resp3 else 0)
+            i = link.out.size
+            link.pack(gather, part, &head, words)
+            if envelopes is not None:
+                envelopes.append((shard, PyBytes_FromStringAndSize(link.out.data + i, link.out.size - i)))
+            part += 1
+        if envelopes is not None:
+            self._intend(gather, self.number, envelopes)
+        self.schedule_flush()
+        return ROUTED
+
+    def _intend(self, gather, number, list envelopes):
+        """Write a multi-part write into the ring; it is closed when all its parts have answered."""
+        handle = self.intents.open(number, envelopes)
+        assert handle is not None, "room in the intent ring was asked for before"
+        gather.on_done = lambda: self.intents.close(handle)
+
+    # -- the general way ----------------------------------------------------------------------------------------------------
+
+    def link_of(self, int shard) -> Link:
+        return self.links[shard]
+
+    def shards_of(self, spec, words) -> dict:
+        """Shard -> indexes of its keys in the words, in order of shards; of a command without keys: all, or the first."""
+        cdef dict found = {}
+        for at in spec.keys.find(words):
+            found.setdefault(slot_shard(slot_of(words[at]), self.shards), []).append(at)
+        if spec.across is not None and spec.across.everywhere:
+            return {shard: found.get(shard, []) for shard in range(self.shards)}
+        if not found:
+            return {self._shard_without_keys(spec, words): []}
+        return dict(sorted(found.items()))
+
+    def _shard_without_keys(self, spec, words) -> int:
+        """SCAN goes where its cursor's slot lives; anything else without keys to the first shard."""
+        if spec.name == "scan":
+            try:
+                return slot_shard(int(words[1]) & (SLOTS - 1), self.shards)
+            except (ValueError, OverflowError):
+                return 0
+        return 0
+
+    def check(self, spec, words, dict shards=None) -> None:
+        """Whether all its shards are there, have room, and can answer it together: raises what is to be replied, or NotNow."""
+        cdef Link link
+        if shards is None:
+            shards = self.shards_of(spec, words)
+        if len(shards) > 1 and spec.across is None:
+            raise errors.CROSSSLOT
+        for shard in shards:
+            link = <Link>self.links[shard]
+            if not link.up:
+                raise errors.LOADING
+            if link.in_flight_bytes > link.in_flight_limit:
+                raise NotNow
+        if len(shards) > 1 and spec.flags & Flag.WRITE and not self.intents.has_room(sum(map(len, words)) + 16 * len(words), len(shards)):
+            raise NotNow
+
+    def send(self, Receiver receiver, uint64_t index, uint64_t client, int database, int protocol, spec, words) -> None:
+        """Give a command a number and send its parts. Raises CROSSSLOT, LOADING or NotNow before anything was sent."""
+        shards = self.shards_of(spec, words)
+        self.check(spec, words, shards)
+        self.number += 1
+        if is_whole(spec, shards):
+            (shard,) = shards
+            self._pack(shard, receiver, index, self._envelope(spec, words, client, database, protocol, 0, 1, True))
+        else:
+            self._send_parts(receiver, index, client, database, protocol, spec, words, shards)
+        self.schedule_flush()
+
+    def _send_parts(self, Receiver receiver, uint64_t index, client, database, protocol, spec, words, dict shards):
+        gather, parts = self.split(receiver, index, protocol, spec, words, shards)
+        envelopes = []
+        for part, (shard, part_spec, part_words) in enumerate(parts):
+            envelope = self._envelope(part_spec, part_words, client, database, 2, FLAG_PART, len(parts), part == 0)
+            self._pack(shard, gather, part, envelope)
+            envelopes.append((shard, envelope))
+        if spec.flags & Flag.WRITE:
+            self._intend(gather, self.number, envelopes)
+
+    def split(self, Receiver receiver, uint64_t index, protocol, spec, words, dict shards):
+        """The gatherer of a scattered command, and its parts: [(shard, Command, words)]."""
+        parts = []
+        first_key = min((at for indexes in shards.values() for at in indexes), default=0)
+        for shard, indexes in shards.items():
+            make = spec.across.part or part_words(spec)
+            own = make(words, indexes, first_key in indexes)
+            parts.append((shard, self._spec_named(own[0]) if own[0] != words[0] else spec, own))
+        gather = Gather(
+            receiver, index, len(parts), protocol, MERGE_PYTHON, request=words, words=[own for _, _, own in parts], merge=spec.across.merge
+        )
+        return gather, parts
+
+    def _spec_named(self, bytes name):
+        lower = name.lower().decode()
+        return next(spec for spec in self.specs if spec.name == lower)
+
+    def _envelope(self, spec, words, client, database, protocol, int flags, parts, bint first) -> bytes:
+        """One packed request."""
+        cdef Buffer out
+        cdef request_t head
+        cdef size_t argc = len(words) - spec.words
+        cdef size_t i
+        cdef arg_t* args = <arg_t*>malloc((argc + 1) * sizeof(arg_t))
+        if args == NULL:
+            raise MemoryError
+        memset(&out, 0, sizeof(out))
+        memset(&head, 0, sizeof(head))
+        try:
+            for i in range(argc):
+                word = words[i + spec.words]
+                args[i].data = PyBytes_AS_STRING(word)
+                args[i].size = PyBytes_GET_SIZE(word)
+            head.kind = REQUEST
+            head.command = spec.number
+            keys = spec.keys.find(words)
+            head.slot = slot_of(words[keys[0]]) if keys else 0
+            head.number = self.number
+            head.client = client
+            head.argc = argc
+            head.database = database
+            head.parts = parts
+            head.flags = flags | (FLAG_RESP3 if protocol == 3 else 0) | (FLAG_FIRST if first else 0)
+            if pack_request(&out, &head, args) < 0:
+                raise MemoryError
+            return PyBytes_FromStringAndSize(out.data, out.size)
+        finally:
+            free(args)
+            buffer_free(&out)
+
+    def _pack(self, int shard, Receiver receiver, uint64_t index, bytes envelope) -> None:
+        cdef Link link = <Link>self.links[shard]
+        link.count += 1
+        from_envelope(link, envelope)
+        link._expect(receiver, index, self.number, len(envelope))
+
+    def send_exec(self, receiver, client, database, list parts, *, watched_shard=None) -> None:
+        """Send a transaction's parts: [(shard, [envelope bytes], receiver, index)]. Room and shards were checked before."""
+        cdef request_t head
+        cdef Link link
+        cdef size_t before
+        envelopes = []
+        for number, (shard, requests, exec_receiver, index) in enumerate(parts):
+            memset(&head, 0, sizeof(head))
+            head.number = self.number
+            head.client = client
+            head.database = database
+            head.parts = len(parts)
+            head.flags = (FLAG_WATCHED if shard == watched_shard else 0) | (FLAG_FIRST if number == 0 else 0)
+            joined = b"".join(requests)
+            link = <Link>self.links[shard]
+            before = link.out.size
+            link.pack_exec(<Receiver>exec_receiver, index, &head, PyBytes_AS_STRING(joined), len(joined), len(requests))
+            envelopes.append((shard, PyBytes_FromStringAndSize(link.out.data + before, link.out.size - before)))
+        if len(parts) > 1:
+            self._intend(receiver, self.number, envelopes)
+        self.schedule_flush()
+
+    def need_intent_room(self, size_bytes, parts) -> None:
+        """Raises NotNow when a write of this size cannot be written into the intent ring yet."""
+        if not self.intents.has_room(size_bytes, parts):
+            raise NotNow
+
+    def shard_of(self, bytes key) -> int:
+        return slot_shard(slot_of(key), self.shards)
+
+    def slot_of(self, bytes key) -> int:
+        return slot_of(key)
+
+    def next_number(self) -> int:
+        self.number += 1
+        return self.number
+
+    def envelope(self, spec, words, client, database, protocol, *, parts=1, first=True, scattered=False) -> bytes:
+        """A request of a transaction: nothing in it blocks."""
+        return self._envelope(spec, words, client, database, protocol, FLAG_NO_BLOCK | (FLAG_PART if scattered else 0), parts, first)
+
+    def complete_intent(self, shard, number, envelope, receiver) -> None:
+        """Send a part again that an earlier frontend could not (R10)."""
+        cdef Link link = <Link>self.links[shard]
+        link.count += 1
+        from_envelope(link, envelope)
+        link._expect(<Receiver>receiver, 0, number, len(envelope))
+        self.schedule_flush()
+
+    def control(self, shard, message, words, receiver) -> int:
+        """Send a message of the frontend's own at a number of its own; the number."""
+        self.number += 1
+        self.links[shard].control(message, self.number, words, receiver)
+        self.schedule_flush()
+        return self.number
+
+    def control_all(self, message, words, receivers) -> int:
+        """The same to all shards, at one number."""
+        self.number += 1
+        for link, receiver in zip(self.links, receivers, strict=True):
+            link.control(message, self.number, words, receiver)
+        self.schedule_flush()
+        return self.number
+
+    # -- the turn -----------------------------------------------------------------------------------------------------------
+
+    cdef int schedule_flush(self) except -1:
+        if not self.flush_scheduled:
+            self.flush_scheduled = True
+            self.loop.call_soon(self.flush_callback)
+        return 0
+
+    def flush_soon(self) -> None:
+        self.schedule_flush()
+
+    def flush(self) -> None:
+        """The end of a turn: batches to the workers, what has come back to the clients, and on with those who wait."""
+        cdef Link link
+        self.flush_scheduled = False
+        if self.again:
+            ready, self.again = self.again, []
+            for connection in ready:
+                connection.go_on()
+        for link in self.links:
+            link.flush()
+            if self.crash_after_parts is not None and link.sent_batches:
+                self._crash(link)
+        # Sending may have taken the signal that replies are there: ZeroMQ's descriptor tells of changes only
+        self.drain()
+
+    def _crash(self, link) -> None:
+        self.crash_after_parts -= 1
+        if self.crash_after_parts <= 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def drain(self) -> None:
+        """Take the replies that have come."""
+        cdef Link link
+        cdef bint more = False
+        for link in self.links:
+            if link.up and link.drain(DRAIN_BATCHES):
+                more = True
+        if self.stalled:
+            stalled, self.stalled = self.stalled, []
+            for connection in stalled:
+                connection.go_on()
+        self.write_out()
+        if more or self.again:
+            self.schedule_flush()
+
+    def write_out(self) -> None:
+        """Write every connection that has output, once."""
+        if self.written:
+            written, self.written = self.written, []
+            for connection in written:
+                connection.write_out()
+
+    cdef int note_output(self, object connection) except -1:
+        self.written.append(connection)
+        return 0
+
+    cdef int run_again(self, object connection) except -1:
+        self.again.append(connection)
+        return self.schedule_flush()
+
+    cdef int stall(self, object connection) except -1:
+        self.stalled.append(connection)
+        return 0
+
+    def note_links(self) -> None:
+        """A link went up or down."""
+        cdef Link link
+        self.shards_down = 0
+        for link in self.links:
+            if not link.up:
+                self.shards_down += 1
+
+
+def is_whole(spec, shards) -> bool:
+    """Whether one shard runs the command as it stands, without parts to be made and merged."""
+    return len(shards) == 1 and not (spec.across is not None and spec.across.everywhere and spec.across.part is not None)
+
+
+cdef int from_envelope(Link link, bytes envelope) except -1:
+    if buffer_append(&link.out, PyBytes_AS_STRING(envelope), PyBytes_GET_SIZE(envelope)) < 0:
+        raise MemoryError
+    return 0
+
+
+cdef inline size_t _name_hash(const char* name, size_t size) noexcept nogil:
+    """FNV-1a: the names are ours, so it need not be keyed."""
+    cdef uint32_t value = 2166136261u
+    cdef size_t i
+    for i in range(size):
+        value = (value ^ <unsigned char>name[i]) * 16777619u
+    return (value ^ (value >> 15)) & (TABLE_SIZE - 1)
+
+
+def part_words(spec):
+    """How a command's words are dealt out by default: the keys of one shard with what belongs to each, what stands before and behind all keys, and
+    the right count."""
+    keys = spec.keys
+
+    def part(words, indexes, holds_first):
+        found = keys.find(words)
+        before = list(words[: found[0]]) if found else list(words)
+        if keys.count_at:
+            before[keys.count_at] = b"%d" % len(indexes)
+        behind = list(words[found[-1] + keys.step :]) if found else []
+        return before + [word for at in indexes for word in words[at : at + keys.step]] + behind
+
+    return part

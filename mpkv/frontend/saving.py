@@ -1,0 +1,227 @@
+"""Snapshots: one point in the sequence, a child in every worker, one file.
+
+A marker goes to all shards at one number; each forks (or, at shutdown, writes in place) and its part holds exactly what was executed up to the marker.
+When all parts are there, worker 0 joins them into `dbfilename`. Nothing is started, and no file is renamed, while a shard is down: the file would
+lack its keys. Any failure removes the parts and leaves the old file as it was.
+
+The schedule is Redis': `save <seconds> <changes>` points, looked at with every tick; after a failure not before `RETRY_S`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import time
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from mpkv import REDIS_VERSION
+from mpkv.errors import CommandError
+from mpkv.frontend.pending import Answer
+from mpkv.resp.decoder import decode
+from mpkv.wire import CONTROL_NUMBERS
+
+logger = logging.getLogger(__name__)
+
+#: After a failed attempt the schedule waits so long.
+RETRY_S: Final = 5.0
+
+IN_PROGRESS: Final = CommandError("ERR Background save already in progress")
+SHARD_DOWN: Final = CommandError("ERR a shard is down or loading: a snapshot would lack its keys")
+
+
+class SaveFailed(Exception):
+    """A snapshot was not made; the text says why."""
+
+
+class Saver:
+    """Makes snapshots and keeps the schedule.
+
+    :param server: the frontend
+    """
+
+    def __init__(self, server: Any) -> None:
+        self._server = server
+        self._task: asyncio.Task[None] | None = None
+        self._parts: dict[int, asyncio.Future[dict[str, Any]]] = {}
+        self._joined: asyncio.Future[dict[str, Any]] | None = None
+        self._last_try = 0.0
+        self.failed = False
+        self.last_save_s = int(time.time())
+        self.last_seconds = -1
+        self.scheduled = False
+
+    @property
+    def running(self) -> bool:
+        return self._task is not None and not self._task.done()
+
+    @property
+    def refuses_writes(self) -> bool:
+        """Whether writes are refused because the last snapshot failed."""
+        config = self._server.config
+        return bool(self.failed and config.save and config.stop_writes_on_bgsave_error)
+
+    def check(self) -> None:
+        """Whether a snapshot may start now: raises what is to be replied."""
+        if self.running:
+            raise IN_PROGRESS
+        if self._server.router.shards_down:
+            raise SHARD_DOWN
+
+    def start(self) -> asyncio.Task[None]:
+        """Start a snapshot in the background."""
+        self.check()
+        self._task = asyncio.get_running_loop().create_task(self._save("fork"))
+        self._task.add_done_callback(_swallow)
+        return self._task
+
+    async def save_now(self) -> None:
+        """A snapshot without children, for the shutdown; raises SaveFailed."""
+        while self.running:
+            assert self._task is not None
+            with contextlib.suppress(SaveFailed):
+                await asyncio.shield(self._task)
+        await self._save("inline")
+
+    def tick(self) -> None:
+        """Start a snapshot if a save point has been reached."""
+        if self.running or self._server.router.shards_down:
+            return
+        if self.scheduled:
+            self.scheduled = False
+            self.start()
+            return
+        now = time.time()
+        if self.failed and now - self._last_try < RETRY_S:
+            return
+        dirty = self._server.dirty()
+        for seconds, changes in self._server.config.save:
+            if dirty >= changes and now - self.last_save_s >= seconds:
+                logger.info("%d changes in %d seconds. Saving...", changes, seconds)
+                self.start()
+                return
+
+    # -- one snapshot -------------------------------------------------------------------------------------------------------
+
+    async def _save(self, mode: str) -> None:
+        server = self._server
+        folder = Path(server.config.dir).resolve()
+        path = folder / server.config.dbfilename
+        started = time.monotonic()
+        self._last_try = time.time()
+        server.block.put("snapshot_started_ms", int(time.time() * 1000))
+        names = [folder / f"temp-{os.getpid()}-{shard}.part" for shard in range(server.shards)]
+        try:
+            parts = await self._write_parts(mode, names)
+            if server.router.shards_down:
+                raise SaveFailed("a shard died meanwhile")
+            await self._join(parts, path)
+        except SaveFailed as error:
+            self._note_failure(names, str(error))
+            raise
+        finally:
+            self._parts.clear()
+            server.block.put("snapshot_started_ms", 0)
+        self.last_seconds = int(time.monotonic() - started)
+        self._note_success(parts, time.monotonic() - started)
+        logger.info("DB saved on disk: %d keys in %.3f seconds", sum(part["keys"] for part in parts), time.monotonic() - started)
+
+    async def _write_parts(self, mode: str, names: list[Path]) -> list[dict[str, Any]]:
+        """Send the marker to all shards at one number and wait for their parts."""
+        loop = asyncio.get_running_loop()
+        server = self._server
+        self._parts = {shard: loop.create_future() for shard in range(server.shards)}
+        number = server.router.next_number()
+        for shard, future in self._parts.items():
+            answer = Answer(lambda kind, reply, future=future, mode=mode: self._answered(future, mode, kind, reply))
+            words = [mode.encode(), os.fsencode(names[shard])]
+            server.router.link_of(shard).control(CONTROL_NUMBERS["snapshot"], number, words, answer)
+        server.router.flush_soon()
+        parts = await asyncio.gather(*self._parts.values())
+        for shard, part in enumerate(parts):
+            if part["error"]:
+                raise SaveFailed(f"shard {shard}: {os.strerror(part['error'])}")
+        return parts
+
+    def _answered(self, future: asyncio.Future[dict[str, Any]], mode: str, kind: int | None, reply: bytes) -> None:
+        """A worker's answer to the marker: its part, or that its child is under way."""
+        if future.done():
+            return
+        if kind is None:
+            future.set_exception(SaveFailed("a shard died meanwhile"))
+            return
+        value = decode(reply)[0]
+        if mode == "inline" and isinstance(value, bytes) and value.startswith(b"{"):
+            future.set_result(msgspec.json.decode(value))
+        elif value != b"OK":
+            future.set_exception(SaveFailed(str(value)))
+
+    async def _join(self, parts: list[dict[str, Any]], path: Path) -> None:
+        server = self._server
+        self._joined = asyncio.get_running_loop().create_future()
+        joined = self._joined
+        request = {
+            "parts": [{name: part[name] for name in ("path", "keys", "size_bytes", "crc64")} for part in parts],
+            "path": str(path), "server_version": REDIS_VERSION, "created_at_s": int(time.time()),
+            "used_memory_bytes": server.board.total("used_memory"),
+        }  # fmt: skip
+
+        def answered(kind: int | None, reply: bytes) -> None:
+            if kind is None and not joined.done():
+                joined.set_exception(SaveFailed("shard 0 died while it joined the parts"))
+
+        server.router.control(0, CONTROL_NUMBERS["join"], [msgspec.json.encode(request)], Answer(answered))
+        news = await joined
+        if news["error"]:
+            raise SaveFailed(news["error"])
+
+    def take_news(self, shard: int, news: dict[str, Any]) -> None:
+        """An event of a worker's."""
+        if news["event"] == "snapshot":
+            future = self._parts.get(shard)
+        else:
+            future = self._joined
+        if future is not None and not future.done():
+            future.set_result(news)
+
+    def shard_died(self, shard: int) -> None:
+        """What was expected of this shard will not come."""
+        for future in (self._parts.get(shard), self._joined if shard == 0 else None):
+            if future is not None and not future.done():
+                future.set_exception(SaveFailed(f"shard {shard} died meanwhile"))
+
+    def _note_success(self, parts: list[dict[str, Any]], seconds: float) -> None:
+        server = self._server
+        self.failed = False
+        self.last_save_s = int(time.time())
+        block = server.block
+        block.count("snapshot_saves")
+        block.put("snapshot_last_failed", 0)
+        block.put("snapshot_last_save_seconds", self.last_save_s)
+        block.put("snapshot_last_duration_ms", int(seconds * 1000))
+        for shard, part in enumerate(parts):
+            if server.router.link_of(shard).up:
+                server.router.control(shard, CONTROL_NUMBERS["saved"], [b"%d" % part["dirty"]], Answer(lambda *_: None))
+        server.update_hold()
+
+    def _note_failure(self, names: list[Path], reason: str) -> None:
+        logger.warning("Background saving error: %s", reason)
+        for name in names:
+            with contextlib.suppress(OSError):
+                name.unlink()
+        self.failed = True
+        self._server.block.count("snapshot_failures")
+        self._server.block.put("snapshot_last_failed", 1)
+        self._server.update_hold()
+
+
+def _swallow(task: asyncio.Task[None]) -> None:
+    """A failed save in the background was logged and counted; anything else is ours."""
+    if not task.cancelled():
+        error = task.exception()
+        if error is not None and not isinstance(error, SaveFailed):
+            logger.critical("the snapshot failed in a way it must not", exc_info=error)

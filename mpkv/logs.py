@@ -1,0 +1,82 @@
+"""The log: Redis' line format, levels and file, written by every process for itself.
+
+``1234:F 22 Nov 2026 18:38:01.123 * Ready to accept connections`` – process id, role (S supervisor, F frontend, W0 … worker, C child), time, a sign for
+the level (``.`` debug, ``-`` verbose, ``*`` notice, ``#`` warning), text. All processes append to one file; `reopen` follows a rotation.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import time
+from typing import Final
+
+VERBOSE: Final = 15
+NOTICE: Final = 25
+
+LEVELS: Final = {
+    "debug": logging.DEBUG,
+    "verbose": VERBOSE,
+    "notice": logging.INFO,
+    "warning": logging.WARNING,
+    "nothing": logging.CRITICAL + 1,
+}
+
+
+class _RedisFormatter(logging.Formatter):
+    def __init__(self, role: str) -> None:
+        super().__init__()
+        self._role = role
+
+    def format(self, record: logging.LogRecord) -> str:
+        sign = "#" if record.levelno >= logging.WARNING else "*" if record.levelno >= logging.INFO else "-" if record.levelno >= VERBOSE else "."
+        moment = time.strftime("%d %b %Y %H:%M:%S", time.localtime(record.created))
+        text = f"{os.getpid()}:{self._role} {moment}.{int(record.msecs):03d} {sign} {record.getMessage()}"
+        if record.exc_info:
+            text += "\n" + self.formatException(record.exc_info)
+        return text
+
+
+class _LogFile(logging.StreamHandler):  # type: ignore[type-arg]
+    """Appends to a file, or to standard output when the path is empty."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        super().__init__(self._open())
+
+    def _open(self):  # type: ignore[no-untyped-def]
+        if not self._path:
+            return sys.stdout
+        return open(self._path, "a", encoding="utf-8", errors="backslashreplace", buffering=1)  # noqa: SIM115
+
+    def reopen(self) -> None:
+        if self._path:
+            old = self.setStream(self._open())
+            if old is not None:
+                old.close()
+
+
+_handler: _LogFile | None = None
+
+
+def set_up(role: str, level: str, path: str) -> None:
+    """Send this process's log to `path` (empty: standard output). Raises OSError if it cannot be written."""
+    global _handler
+    root = logging.getLogger()
+    if _handler is not None:
+        root.removeHandler(_handler)
+    _handler = _LogFile(path)
+    _handler.setFormatter(_RedisFormatter(role))
+    root.addHandler(_handler)
+    set_level(level)
+
+
+def set_level(level: str) -> None:
+    logging.getLogger().setLevel(LEVELS[level])
+
+
+def reopen() -> None:
+    """The file was rotated: go on in a new one of the same name."""
+    if _handler is not None:
+        _handler.reopen()

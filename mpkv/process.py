@@ -1,0 +1,36 @@
+"""What every child process does first: die with its parent, take a title, know its family.
+
+A child is started by exec with passed descriptors, so it shares nothing with the supervisor but what it was handed. If the supervisor dies the
+kernel sends the child SIGTERM, on which it stops in order.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+from typing import Final
+
+import setproctitle
+
+_PR_SET_PDEATHSIG: Final = 1
+_PR_SET_THP_DISABLE: Final = 41
+
+
+def follow_parent(parent: int) -> None:
+    """Have the kernel send SIGTERM to this process when `parent` dies; exit if that has happened already."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG)")
+    if os.getppid() != parent:
+        raise SystemExit(1)
+
+
+def disable_huge_pages() -> None:
+    """A snapshot's copy-on-write would copy 2 MB for every small change."""
+    ctypes.CDLL(None).prctl(_PR_SET_THP_DISABLE, 1, 0, 0, 0)
+
+
+def set_title(title: str) -> None:
+    """What `ps` shows: ``mpkv: worker 0``."""
+    setproctitle.setproctitle(f"mpkv: {title}")

@@ -1,0 +1,512 @@
+"""The supervisor: starts the others and keeps them running; touches neither client traffic nor keys.
+
+Read `Supervisor.run` first: it reads like a day's work. Signal handlers only write a byte; everything happens in the loop.
+
+What it holds for the others, so that their deaths cost little: the listening sockets (a new frontend accepts where the old one did, and no connection is
+refused), the shared segment (numbers, intents, statistics), and the knowledge of who is who. A worker that dies is started again, with growing
+delays and not for ever; the frontend is told first that it is gone, with the last number it began, then where its successor listens.
+
+Endpoints are fresh for every incarnation of a worker and every epoch of the frontend (R2): ``w<shard>.<incarnation>.<epoch>``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import logging
+import os
+import selectors
+import shutil
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import tempfile
+import time
+from collections import deque
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from mpkv import __version__, logs, process
+from mpkv.commands import spec
+from mpkv.config import Config
+from mpkv.control import Channel, Closed, Message
+from mpkv.metrics.http import MetricsServer
+from mpkv.metrics.source import BoardSource
+from mpkv.shm.board import Board
+from mpkv.shm.layout import State
+from mpkv.shm.segment import Segment
+
+logger = logging.getLogger(__name__)
+
+#: Delay before a process that died is started again: doubles with each death in `RESTART_WINDOW_S`, up to the last.
+FIRST_DELAY_S: Final = 0.05
+MOST_DELAY_S: Final = 5.0
+#: More deaths than this in the window, and the process stays down.
+MOST_RESTARTS: Final = 15
+RESTART_WINDOW_S: Final = 60.0
+#: After SIGTERM a child that has nothing to save is gone within this, or is killed.
+STOP_S: Final = 10.0
+PULSE_S: Final = 0.5
+
+
+class StartFailed(Exception):
+    """The server cannot start: the text says why, in one line."""
+
+
+@dataclass(eq=False)
+class Child:
+    """A process and what is known of it."""
+
+    name: str
+    module: str
+    arguments: list[str]
+    number: int  #: its block on the board
+    incarnation: int = 0
+    process: subprocess.Popen[bytes] | None = None
+    channel: Channel | None = None
+    ready: bool = False
+    linked: int = 0  #: the epoch it listens for
+    deaths: deque[float] = field(default_factory=deque)
+    start_at: float | None = 0.0  #: when to start it next; None: not at all
+
+    @property
+    def shard(self) -> int:
+        return self.number - 2
+
+
+class Supervisor:
+    """Everything above the frontend and the workers."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.shards = config.worker_count()
+        self.segment = Segment.create(self.shards, list(spec.load()), databases=config.databases)
+        self.board = Board(self.segment)
+        self.block = self.board.supervisor
+        self.block.begin()
+        self.selector = selectors.DefaultSelector()
+        self.runtime = RuntimeFolder(config)
+        self.listeners = open_listeners(config)
+        self.workers = [
+            Child(f"worker {shard}", "mpkv.workers.main", [str(shard)], 2 + shard) for shard in range(self.shards)
+        ]
+        self.frontend = Child("frontend", "mpkv.frontend.main", [], 1)
+        self.children = [self.frontend, *self.workers]
+        self.stopping = False
+        self.failure: str | None = None
+        self.kill_at: float | None = None
+        self.serving = False
+        self._wake_fd, write_fd = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._signals: deque[int] = deque()
+        signal.set_wakeup_fd(write_fd, warn_on_full_buffer=False)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD):
+            signal.signal(number, lambda got, _frame: self._signals.append(got))
+        self.selector.register(self._wake_fd, selectors.EVENT_READ, None)
+        self.metrics = MetricsServer(BoardSource(self.segment, config), config)
+
+    # -- the day's work -----------------------------------------------------------------------------------------------------
+
+    def run(self) -> int:
+        """Until everything has stopped; the exit status."""
+        self.metrics.start()
+        self.block.enter(State.READY)
+        while not self._all_gone():
+            self._start_what_is_due()
+            for key, _ in self.selector.select(self._patience()):
+                if key.data is None:
+                    self._drain_wakeups()
+                else:
+                    self._hear(key.data)
+            while self._signals:
+                self._obey_signal(self._signals.popleft())
+            self._reap()
+            self._enforce_stop()
+            self.block.heartbeat()
+        return self._finish()
+
+    def _patience(self) -> float:
+        now = time.monotonic()
+        due = [child.start_at - now for child in self.children if child.process is None and child.start_at is not None]
+        return max(0.0, min([PULSE_S, *due])) if not self.stopping else 0.05
+
+    def _drain_wakeups(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            while os.read(self._wake_fd, 512):
+                pass
+
+    def _obey_signal(self, number: int) -> None:
+        if number == signal.SIGHUP:
+            logs.reopen()
+            for child in self.children:
+                if child.channel is not None:
+                    child.channel.send("reopen-log")
+        elif number in (signal.SIGTERM, signal.SIGINT):
+            logger.warning("Received %s: shutting down", signal.Signals(number).name)
+            self.stop(signal.Signals(number).name.lower())
+
+    # -- starting -----------------------------------------------------------------------------------------------------------
+
+    def _start_what_is_due(self) -> None:
+        now = time.monotonic()
+        for child in self.children:
+            if child.process is None and child.start_at is not None and child.start_at <= now and not self.stopping:
+                self._start(child)
+
+    def _start(self, child: Child) -> None:
+        child.incarnation += 1
+        child.ready = False
+        child.linked = 0
+        child.start_at = None
+        child.channel, theirs = Channel.pair()
+        descriptors = [theirs.fileno(), self.segment.fd]
+        arguments = [str(theirs.fileno()), str(self.segment.fd), str(os.getpid()), *child.arguments, str(child.incarnation)]
+        if child is self.frontend:
+            descriptors += [listener.fileno() for listener in self.listeners]
+            arguments += [str(listener.fileno()) for listener in self.listeners]
+        environment = {name: value for name, value in os.environ.items() if name != "NOTIFY_SOCKET"}
+        with theirs:
+            child.process = subprocess.Popen(
+                [sys.executable, "-m", child.module, *arguments], pass_fds=descriptors, env=environment, stdin=subprocess.DEVNULL
+            )
+        child.channel.send(
+            "setup", config=self.config.to_json().decode(), runtime=str(self.runtime.path), incarnation=child.incarnation
+        )
+        self.selector.register(child.channel, selectors.EVENT_READ, child)
+        if child is self.frontend:
+            for worker in self.workers:
+                if worker.ready:
+                    self._ask_to_link(worker)
+                elif worker.process is None or worker.incarnation > 1 or self.frontend.incarnation > 1:
+                    self._tell_down(worker)
+
+    # -- hearing ------------------------------------------------------------------------------------------------------------
+
+    def _hear(self, child: Child) -> None:
+        assert child.channel is not None
+        try:
+            messages = child.channel.receive()
+        except Closed:
+            self.selector.unregister(child.channel)
+            child.channel.close()
+            child.channel = None
+            return
+        for message in messages:
+            self._take_news(child, message)
+
+    def _take_news(self, child: Child, message: Message) -> None:
+        kind = message["kind"]
+        if kind == "ready":
+            child.ready = True
+            if self.frontend.process is not None:
+                self._ask_to_link(child)
+        elif kind == "linked":
+            child.linked = message["epoch"]
+            if child.linked == self.frontend.incarnation and self.frontend.channel is not None:
+                self.frontend.channel.send(
+                    "up", shard=child.shard, incarnation=child.incarnation, endpoint=self._endpoint(child), reset=child.incarnation > 1
+                )
+        elif kind == "damaged":
+            self._refuse(child, message["reason"])
+        elif kind == "serving":
+            if not self.serving:
+                self.serving = True
+                logger.info("Ready to accept connections")
+        elif kind == "config":
+            self._change_settings(message["pairs"])
+        elif kind == "stopping":
+            self.stopping = True
+            self.kill_at = None
+        elif kind == "stop-refused":
+            self.stopping = False
+            self.kill_at = None
+            logger.warning("Not shutting down: %s", message["reason"])
+
+    def _ask_to_link(self, worker: Child) -> None:
+        """Have a worker open a fresh endpoint for the frontend of this epoch."""
+        assert worker.channel is not None
+        worker.channel.send("link", endpoint=self._endpoint(worker), epoch=self.frontend.incarnation)
+
+    def _endpoint(self, worker: Child) -> str:
+        return f"ipc://{self.runtime.path}/w{worker.shard}.{worker.incarnation}.{self.frontend.incarnation}"
+
+    def _tell_down(self, worker: Child) -> None:
+        """The frontend learns that a shard is gone, and the last number that it may have executed."""
+        block = self.board.workers[worker.shard]
+        executing = block.executing
+        last = max(block.last_number, executing[0] if executing else 0)
+        if self.frontend.channel is not None:
+            self.frontend.channel.send("down", shard=worker.shard, last_number=last)
+
+    def _refuse(self, child: Child, reason: str) -> None:
+        """The snapshot cannot be loaded: nothing is overwritten, and at the first start nothing is started."""
+        logger.critical("%s: %s", child.name, reason)
+        if child.incarnation == 1:
+            self.failure = reason
+            self.stop("failure")
+        else:
+            child.start_at = None
+            child.deaths.extend([time.monotonic()] * MOST_RESTARTS)
+
+    def _change_settings(self, pairs: list[list[str]]) -> None:
+        """CONFIG SET in the frontend: what is started from now on gets it too."""
+        self.config.set([(name, value) for name, value in pairs])
+        logs.set_level(self.config.loglevel)
+
+    # -- the dead -----------------------------------------------------------------------------------------------------------
+
+    def _reap(self) -> None:
+        for child in self.children:
+            if child.process is not None and child.process.poll() is not None:
+                self._bury(child, child.process.returncode)
+
+    def _bury(self, child: Child, status: int) -> None:
+        child.process = None
+        child.ready = False
+        if child.channel is not None:
+            self._hear_last_words(child)
+        if self.stopping:
+            return
+        how = f"killed by {signal.Signals(-status).name}" if status < 0 else f"exited with status {status}"
+        block = self.board.processes[child.number]
+        executing = block.executing
+        doing = f" while it executed command {executing[0]} ({self.segment.command_names[executing[1]]})" if executing else ""
+        logger.critical("%s %s%s", child.name, how, doing)
+        if child is self.frontend:
+            self.block.count("frontend_restarts")
+        else:
+            self.block.count("worker_restarts")
+            block.mark_down()
+            self._tell_down(child)
+            self.block.count("snapshot_fallbacks")
+            logger.critical(
+                "shard %d falls back to its last snapshot: its writes since then are lost (there is no append-only file)", child.shard
+            )
+        self._schedule_restart(child)
+
+    def _hear_last_words(self, child: Child) -> None:
+        assert child.channel is not None
+        channel = child.channel
+        with contextlib.suppress(Closed):
+            for message in channel.receive():
+                self._take_news(child, message)
+        with contextlib.suppress(KeyError):
+            self.selector.unregister(channel)
+        channel.close()
+        child.channel = None
+
+    def _schedule_restart(self, child: Child) -> None:
+        now = time.monotonic()
+        child.deaths.append(now)
+        while child.deaths and now - child.deaths[0] > RESTART_WINDOW_S:
+            child.deaths.popleft()
+        if len(child.deaths) > MOST_RESTARTS:
+            logger.critical("%s has died %d times in %d s: it stays down", child.name, len(child.deaths), RESTART_WINDOW_S)
+            if child is self.frontend:
+                self.failure = "the frontend does not stay up"
+                self.stop("failure")
+            return
+        child.start_at = now + min(MOST_DELAY_S, FIRST_DELAY_S * 2 ** (len(child.deaths) - 1))
+
+    # -- the end ------------------------------------------------------------------------------------------------------------
+
+    def stop(self, why: str) -> None:
+        """Stop in order: the frontend saves and ends the workers, if it can; then it leaves itself."""
+        if self.stopping and why != "failure":
+            return
+        self.stopping = True
+        self.block.enter(State.STOPPING)
+        if self.frontend.channel is not None and why != "failure":
+            self.frontend.channel.send("stop", why=why)
+        else:
+            self._stop_workers()
+            if self.frontend.process is not None:
+                self.frontend.process.terminate()
+            self.kill_at = time.monotonic() + STOP_S
+
+    def _stop_workers(self) -> None:
+        for worker in self.workers:
+            if worker.channel is not None:
+                worker.channel.send("stop")
+            elif worker.process is not None:
+                worker.process.kill()
+
+    def _enforce_stop(self) -> None:
+        """When the frontend has gone the workers may go; who does not is killed."""
+        if not self.stopping:
+            return
+        now = time.monotonic()
+        if self.frontend.process is None and self.kill_at is None:
+            self._stop_workers()
+            self.kill_at = now + STOP_S
+        if self.kill_at is not None and now > self.kill_at:
+            for child in self.children:
+                if child.process is not None:
+                    logger.warning("%s did not stop in %d s: killed", child.name, STOP_S)
+                    child.process.kill()
+            self.kill_at = now + STOP_S
+
+    def _all_gone(self) -> bool:
+        return self.stopping and all(child.process is None for child in self.children)
+
+    def _finish(self) -> int:
+        self.metrics.stop()
+        for listener in self.listeners:
+            if listener.family == socket.AF_UNIX:
+                with contextlib.suppress(OSError):
+                    os.unlink(listener.getsockname())
+            listener.close()
+        self.runtime.remove()
+        if self.config.pidfile:
+            with contextlib.suppress(OSError):
+                os.unlink(self.config.pidfile)
+        if self.failure is not None:
+            return 1
+        logger.warning("mpkv is now ready to exit, bye bye...")
+        return 0
+
+
+class RuntimeFolder:
+    """The folder of the processes' sockets: mode 0700, one server's own, cleared at the start and removed at the end.
+
+    :raises StartFailed: it is not ours, or another server lives in it
+    """
+
+    def __init__(self, config: Config) -> None:
+        self._made = not config.runtime_dir
+        self.path = Path(config.runtime_dir or tempfile.mkdtemp(prefix="mpkv-", dir=self._parent(config)))
+        try:
+            self.path.mkdir(mode=0o700, exist_ok=True)
+            status = self.path.stat()
+        except OSError as error:
+            raise StartFailed(f"runtime-dir {self.path}: {error.strerror}") from error
+        if status.st_uid != os.geteuid():
+            raise StartFailed(f"runtime-dir {self.path} belongs to another user")
+        if stat.S_IMODE(status.st_mode) & 0o077:
+            self.path.chmod(0o700)
+        self._lock = open(self.path / "lock", "w")  # noqa: SIM115
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise StartFailed(f"runtime-dir {self.path} is in use by another server") from None
+        self.clear()
+
+    def _parent(self, config: Config) -> str:
+        """Where a folder of our own goes; those that dead servers left behind are removed on the way."""
+        parent = os.environ.get("XDG_RUNTIME_DIR") or ("/run" if os.access("/run", os.W_OK) else tempfile.gettempdir())
+        if not os.path.isdir(parent) or len(parent) > 60:  # a socket's path is short
+            parent = tempfile.gettempdir()
+        for left in Path(parent).glob("mpkv-*"):
+            remove_if_abandoned(left)
+        return parent
+
+    def clear(self) -> None:
+        for left in self.path.iterdir():
+            if left.name != "lock":
+                left.unlink()
+
+    def remove(self) -> None:
+        self.clear()
+        if self._made:
+            shutil.rmtree(self.path, ignore_errors=True)
+        self._lock.close()
+
+
+def remove_if_abandoned(folder: Path) -> None:
+    """Remove a runtime folder of ours whose server is gone: nobody holds its lock."""
+    try:
+        if folder.stat().st_uid != os.geteuid():
+            return
+        with open(folder / "lock") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(folder, ignore_errors=True)
+    except OSError:
+        return
+
+
+def open_listeners(config: Config) -> list[socket.socket]:
+    """Bind every address of the configuration; raises StartFailed if one that must be had cannot be had."""
+    listeners: list[socket.socket] = []
+    addresses = config.bind if config.port else []
+    for word in addresses:
+        optional = word.startswith("-")
+        address = word.removeprefix("-")
+        try:
+            listeners.append(_listen_on(address, config.port, config.tcp_backlog))
+        except OSError as error:
+            if optional and error.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
+                continue
+            raise StartFailed(f"cannot listen on {address} port {config.port}: {error.strerror or error}") from error
+    if config.unixsocket:
+        listeners.append(_listen_on_path(config.unixsocket, config.unixsocketperm, config.tcp_backlog))
+    if not listeners:
+        raise StartFailed("nothing to listen on: port is 0 and there is no unixsocket")
+    return listeners
+
+
+def _listen_on(address: str, port: int, backlog: int) -> socket.socket:
+    wildcard = {"*": "0.0.0.0", "::*": "::"}.get(address, address)
+    family, kind, protocol, _, where = socket.getaddrinfo(wildcard, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+    listener = socket.socket(family, kind, protocol)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        listener.bind(where)
+        listener.listen(backlog)
+    except OSError:
+        listener.close()
+        raise
+    listener.setblocking(False)
+    return listener
+
+
+def _listen_on_path(path: str, permissions: int, backlog: int) -> socket.socket:
+    with contextlib.suppress(FileNotFoundError):
+        if stat.S_ISSOCK(os.stat(path).st_mode):
+            os.unlink(path)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    # Closed to others from the moment it exists; opened up afterwards if so configured
+    umask = os.umask(0o177)
+    try:
+        listener.bind(path)
+    except OSError as error:
+        raise StartFailed(f"cannot listen on {path}: {error.strerror or error}") from error
+    finally:
+        os.umask(umask)
+    if permissions:
+        os.chmod(path, permissions)
+    listener.listen(backlog)
+    listener.setblocking(False)
+    return listener
+
+
+def run(config: Config) -> int:
+    """Start the server and stay until it has stopped; the exit status."""
+    process.set_title("supervisor")
+    try:
+        logs.set_up("S", config.loglevel, config.logfile)
+    except OSError as error:
+        print(f"mpkv: logfile {config.logfile}: {error.strerror}", file=sys.stderr)
+        return 1
+    for warning in config.warnings:
+        logger.warning("%s", warning)
+    try:
+        supervisor = Supervisor(config)
+    except StartFailed as error:
+        logger.critical("%s", error)
+        print(f"mpkv: {error}", file=sys.stderr)
+        return 1
+    logger.info("mpkv %s starts: %d workers, pid %d, runtime folder %s", __version__, supervisor.shards, os.getpid(), supervisor.runtime.path)
+    if config.pidfile:
+        Path(config.pidfile).write_text(f"{os.getpid()}\n")
+    status = supervisor.run()
+    if supervisor.failure is not None:
+        print(f"mpkv: {supervisor.failure}", file=sys.stderr)
+    return status
+
+
+__all__: list[Any] = ["StartFailed", "Supervisor", "run"]

@@ -1,0 +1,158 @@
+"""What travels between the frontend and a worker: batches of envelopes, sans-IO.
+
+A batch is one ZeroMQ message: a header (`batch_t`) and envelopes back to back, each padded to 8 bytes, numbers in the machine's own byte order
+(both ends are on one machine). Requests carry a command's number and its words with the sizes in front, so that a worker needs no second parse;
+replies carry RESP that is ready for the client.
+
+Both ends trust each other no further than a bug would reach: a batch whose sizes do not add up is refused whole, which is a fault of ours.
+"""
+
+from libc.stdlib cimport free, realloc
+from libc.string cimport memcpy, memset
+
+from mpkv.buffer cimport buffer_append, buffer_reserve
+
+
+cdef int begin_batch(Buffer* batch) noexcept nogil:
+    """Empty the buffer and leave room for the header; 0, -1 no memory."""
+    batch.size = 0
+    if buffer_reserve(batch, sizeof(batch_t)) < 0:
+        return -1
+    memset(batch.data, 0, sizeof(batch_t))
+    batch.size = sizeof(batch_t)
+    return 0
+
+
+cdef int pack_request(Buffer* batch, const request_t* head, const arg_t* words) noexcept nogil:
+    """Step 6: append a request of `head.argc` words (its size is filled in); 0, -1 no memory or too large."""
+    cdef size_t argc = head.argc
+    cdef size_t body = argc * sizeof(uint32_t)
+    cdef size_t i
+    cdef char* to
+    cdef uint32_t* sizes
+    for i in range(argc):
+        body += words[i].size
+    body = padded(sizeof(request_t) + body)
+    if body >> 32 or buffer_reserve(batch, body) < 0:
+        return -1
+    to = batch.data + batch.size
+    memcpy(to, head, sizeof(request_t))
+    (<request_t*>to).size = <uint32_t>body
+    sizes = <uint32_t*>(to + sizeof(request_t))
+    to = <char*>(sizes + argc)
+    for i in range(argc):
+        sizes[i] = <uint32_t>words[i].size
+        memcpy(to, words[i].data, words[i].size)
+        to += words[i].size
+    batch.size += body
+    return 0
+
+
+cdef int pack_nested(Buffer* batch, const request_t* head, const char* requests, size_t size, size_t count) noexcept nogil:
+    """Append an EXEC envelope around `count` packed requests; 0, -1 no memory or too large."""
+    cdef request_t outer = head[0]
+    cdef size_t total = sizeof(request_t) + size
+    if total >> 32 or buffer_reserve(batch, total) < 0:
+        return -1
+    outer.kind = EXEC
+    outer.argc = <uint32_t>count
+    outer.size = <uint32_t>total
+    buffer_append(batch, <const char*>&outer, sizeof(request_t))
+    buffer_append(batch, requests, size)
+    return 0
+
+
+cdef size_t begin_reply(Buffer* batch) noexcept nogil:
+    """Leave room for a reply's header; where it stands, 0 when there is no memory. The payload is appended after it."""
+    cdef size_t at = batch.size
+    if buffer_reserve(batch, sizeof(reply_t) + 64) < 0:
+        return 0
+    batch.size += sizeof(reply_t)
+    return at
+
+
+cdef int end_reply(Buffer* batch, size_t at, uint64_t number, uint32_t kind) noexcept nogil:
+    """Complete the reply begun at `at`; 0, -1 no memory."""
+    cdef size_t size = batch.size - at - sizeof(reply_t)
+    cdef size_t padding = padded(size) - size
+    cdef reply_t* head
+    if buffer_reserve(batch, padding) < 0:
+        return -1
+    head = <reply_t*>(batch.data + at)
+    head.number = number
+    head.size = size
+    head.kind = kind
+    head.reserved = 0
+    batch.size += padding
+    return 0
+
+
+cdef int open_batch(const char* data, size_t size, batch_t* head) noexcept nogil:
+    """Read a batch's header; 0, -1 if it is none."""
+    if size < sizeof(batch_t):
+        return -1
+    memcpy(head, data, sizeof(batch_t))
+    return 0 if head.magic == BATCH_MAGIC else -1
+
+
+cdef int next_request(const char** at, const char* end, request_t* head, arg_t** words, size_t* room) noexcept nogil:
+    """Read the envelope at `at` and step over it: 1; 0 at the end, -1 malformed, -2 no memory.
+
+    `words` grows (to `room` words) as needed and is the caller's to free; its words point into the batch. An EXEC's words are not read: its
+    requests lie at ``at - head.size + sizeof(request_t)``.
+    """
+    cdef size_t left = end - at[0]
+    cdef size_t i, offset
+    cdef const uint32_t* sizes
+    cdef arg_t* grown
+    if left == 0:
+        return 0
+    if left < sizeof(request_t):
+        return -1
+    memcpy(head, at[0], sizeof(request_t))
+    if head.size > left or head.size < sizeof(request_t) or head.size & 7:
+        return -1
+    if head.kind != EXEC:
+        if head.argc > (head.size - sizeof(request_t)) // sizeof(uint32_t):
+            return -1
+        if head.argc > room[0]:
+            grown = <arg_t*>realloc(words[0], (head.argc + 64) * sizeof(arg_t))
+            if grown == NULL:
+                return -2
+            words[0] = grown
+            room[0] = head.argc + 64
+        sizes = <const uint32_t*>(at[0] + sizeof(request_t))
+        offset = sizeof(request_t) + head.argc * sizeof(uint32_t)
+        for i in range(head.argc):
+            if sizes[i] > head.size - offset:
+                return -1
+            words[0][i].data = at[0] + offset
+            words[0][i].size = sizes[i]
+            offset += sizes[i]
+    at[0] += head.size
+    return 1
+
+
+cdef int next_reply(const char** at, const char* end, reply_t* head, const char** payload) noexcept nogil:
+    """Read the reply at `at` and step over it: 1; 0 at the end, -1 malformed."""
+    cdef size_t left = end - at[0]
+    if left == 0:
+        return 0
+    if left < sizeof(reply_t):
+        return -1
+    memcpy(head, at[0], sizeof(reply_t))
+    left -= sizeof(reply_t)
+    if head.size > left or padded(head.size) > left:
+        return -1
+    payload[0] = at[0] + sizeof(reply_t)
+    at[0] += sizeof(reply_t) + padded(head.size)
+    return 1
+
+
+#: The frontend's own messages by number.
+CONTROLS = {
+    CONTROL_HELLO: "hello", CONTROL_UNBLOCK: "unblock", CONTROL_WATCH: "watch", CONTROL_UNWATCH: "unwatch", CONTROL_SNAPSHOT: "snapshot",
+    CONTROL_JOIN: "join", CONTROL_CONFIG: "config", CONTROL_STOP: "stop", CONTROL_DEBUG: "debug", CONTROL_RELOAD: "reload", CONTROL_SAVED: "saved",
+}
+#: … and by name.
+CONTROL_NUMBERS = {name: number for number, name in CONTROLS.items()}

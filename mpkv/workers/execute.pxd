@@ -1,0 +1,41 @@
+from libc.stdint cimport int64_t, uint64_t
+
+from mpkv.buffer cimport Buffer
+from mpkv.resp.parser cimport arg_t
+from mpkv.shm.board cimport Block
+from mpkv.wire cimport request_t
+from mpkv.workers.keyspace cimport Keyspace
+from mpkv.workers.shortcuts cimport shortcut_t
+
+
+cdef class Executor:
+    cdef readonly Keyspace keyspace
+    cdef readonly list databases
+    cdef readonly list specs
+    cdef list handlers
+    cdef shortcut_t* shortcuts
+    cdef bint shortcuts_on
+    cdef Block block
+    cdef arg_t* words
+    cdef size_t room
+    cdef Buffer out
+    cdef object send
+    cdef object control
+    cdef public object waiters          # Waiters
+    cdef public object sink             # where effects go; None: nowhere
+    cdef readonly uint64_t last_number
+    cdef uint64_t sent_batches
+    cdef public uint64_t epoch
+    cdef uint64_t answers               # in the batch of replies
+    cdef int64_t clock_ns
+
+    cdef list record                    # effects of the command at hand: (database, words)
+    cdef size_t words_count
+
+    cdef int _request(self, request_t* head, uint64_t reply_number) except -1
+    cdef int _by_handler(self, request_t* head, size_t at, uint64_t reply_number) except -1
+    cdef void _count(self, const request_t* head, int64_t elapsed_ns, const char* reply, size_t size) noexcept
+    cdef int _exec(self, request_t* head, const char* at, const char* end) except -1
+    cdef int _begin_replies(self) except -1
+    cdef int _note_effects(self, request_t* head, bint wrote) except -1
+    cdef bint _watched_unchanged(self, client) except -1

@@ -1,0 +1,350 @@
+"""Step 8: the only place where a handler is called.
+
+A batch is run envelope by envelope. For each: the number being executed goes to the board (R2: what a dead worker had begun is never sent
+again), the compiled short way is tried, else the handler is called with its words; the reply – RESP of the client's own protocol version – is
+appended to the batch of replies. Side exits follow: the effect goes to the log, blocked clients whose keys are ready are served, counters are kept.
+
+What a handler raises as `CommandError` is the user's; anything else is ours: it is logged with its context and the client is told no more than that.
+"""
+
+from cpython.list cimport PyList_GET_SIZE
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free
+from libc.string cimport memcpy, memset
+from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
+
+from mpkv.buffer cimport Buffer, buffer_append, buffer_free
+from mpkv.resp.encoder cimport encode
+from mpkv.wire cimport (
+    ABORTED, BATCH_MAGIC, BLOCKED, CONTROL, EVENT, EXEC, FLAG_FIRST, FLAG_NO_BLOCK, FLAG_PART, FLAG_RESP3, FLAG_WATCHED, LATE, REPLY, REQUEST as REQUEST_KIND, batch_t,
+    begin_batch, begin_reply, end_reply, next_request, open_batch, request_t,
+)
+from mpkv.workers.shortcuts cimport find_shortcut
+
+import logging
+
+from mpkv import errors
+from mpkv.commands.spec import Flag
+from mpkv.errors import CommandError
+from mpkv.resp.replies import Blocked
+
+logger = logging.getLogger(__name__)
+
+INTERNAL_ERROR = CommandError("ERR internal error: the server's log has the details")
+
+cdef enum:
+    REPLY_BYTES = 256 * 1024        # replies are sent at the latest when they are that large: the frontend begins while this worker goes on
+
+
+class BatchFault(Exception):
+    """A batch is malformed: a fault of ours."""
+
+
+cdef inline int64_t _now_ns() noexcept nogil:
+    cdef timespec now
+    clock_gettime(CLOCK_MONOTONIC, &now)
+    return now.tv_sec * 1000000000 + now.tv_nsec
+
+
+cdef class Executor:
+    """Runs batches on one shard.
+
+    :param databases: a `Database` for each index
+    :param block: this process's block of the board
+    :param send: sends a batch of replies
+    :param control: ``control(message, words, number, client) -> value`` answers the frontend's own messages
+    :param waiters: the blocked clients (`mpkv.workers.blocking.Waiters`)
+    """
+
+    def __cinit__(self, Keyspace keyspace, list databases, table, Block block, send, control, waiters):
+        self.keyspace = keyspace
+        self.databases = databases
+        self.specs = list(table.values())
+        self.handlers = [spec.handler for spec in self.specs]
+        self.block = block
+        self.send = send
+        self.control = control
+        self.waiters = waiters
+        self.shortcuts = <shortcut_t*>calloc(len(self.specs), sizeof(shortcut_t))
+        if self.shortcuts == NULL:
+            raise MemoryError
+        for spec in self.specs:
+            if spec.on_shard:
+                self.shortcuts[<int>spec.number] = find_shortcut(spec.name)
+        self.shortcuts_on = True
+        self.record = []
+        self._begin_replies()
+
+    def __dealloc__(self):
+        free(self.shortcuts)
+        free(self.words)
+        buffer_free(&self.out)
+
+
+    def use_shortcuts(self, bint on) -> None:
+        """Off: every command takes its handler (for tests that compare both ways)."""
+        self.shortcuts_on = on
+
+    def start_epoch(self, epoch: int) -> None:
+        """A new link: its batches are counted from 1."""
+        self.epoch = epoch
+        self.sent_batches = 0
+
+    cdef int _begin_replies(self) except -1:
+        if begin_batch(&self.out) < 0:
+            raise MemoryError
+        self.answers = 0
+        return 0
+
+    def flush(self) -> None:
+        """Step 11: send the replies that have gathered."""
+        cdef batch_t* head
+        if self.answers == 0:
+            return
+        head = <batch_t*>self.out.data
+        head.magic = BATCH_MAGIC
+        head.epoch = <unsigned>self.epoch
+        self.sent_batches += 1
+        head.counter = self.sent_batches
+        head.last_number = self.last_number
+        head.count = <unsigned>self.answers
+        batch = PyBytes_FromStringAndSize(self.out.data, self.out.size)
+        if self.out.capacity > 4 * REPLY_BYTES:
+            buffer_free(&self.out)
+        self._begin_replies()
+        self.send(batch)
+
+    def run_batch(self, bytes batch) -> None:
+        """Run every envelope of a batch and send the replies."""
+        cdef const char* at = PyBytes_AS_STRING(batch)
+        cdef const char* end = at + PyBytes_GET_SIZE(batch)
+        cdef const char* begin
+        cdef batch_t top
+        cdef request_t head
+        cdef int result
+        if open_batch(at, end - at, &top) < 0:
+            raise BatchFault("not a batch")
+        if top.now_ms > self.keyspace.now_ms:       # R4: the largest stamp received
+            self.keyspace.now_ms = top.now_ms
+        at += sizeof(batch_t)
+        self.clock_ns = _now_ns()
+        while True:
+            begin = at
+            result = next_request(&at, end, &head, &self.words, &self.room)
+            if result <= 0:
+                break
+            self.block.begin_command(head.number, head.command)
+            if head.kind == REQUEST_KIND:
+                self._request(&head, head.number)
+                self._sink(head.number, head.parts)
+            elif head.kind == EXEC:
+                self._exec(&head, begin + sizeof(request_t), at)
+            else:
+                self.words_count = head.argc
+                self._control(head.command, head.number, head.client)
+            self.answers += 1
+            if head.number > self.last_number:
+                self.last_number = head.number
+            if PyList_GET_SIZE(self.keyspace.ready):
+                self._serve_waiters(head.number)
+            if self.out.size > REPLY_BYTES:
+                self.block.end_command(self.last_number)
+                self.flush()
+        if result == -1:
+            raise BatchFault("an envelope does not add up")
+        if result < 0:
+            raise MemoryError
+        self.block.end_command(self.last_number)
+        self.flush()
+
+    # -- one request --------------------------------------------------------------------------------------------------------
+
+    cdef int _request(self, request_t* head, uint64_t reply_number) except -1:
+        """Run one request and append its reply. Inside a transaction the reply's number is its place in it."""
+        cdef size_t at = begin_reply(&self.out)
+        cdef size_t payload = self.out.size
+        cdef uint64_t dirty = self.keyspace.dirty
+        cdef shortcut_t shortcut = self.shortcuts[head.command]
+        cdef int64_t now
+        if at == 0:
+            raise MemoryError
+        if shortcut == NULL or not self.shortcuts_on or not shortcut(self.keyspace, head, self.words, &self.out):
+            self.out.size = payload
+            self._by_handler(head, at, reply_number)
+        elif end_reply(&self.out, at, reply_number, REPLY) < 0:
+            raise MemoryError
+        if self.keyspace.effects_wanted:
+            self._note_effects(head, self.keyspace.dirty != dirty)
+        now = _now_ns()
+        # the buffer may have moved: the payload is found by its offset
+        self._count(head, now - self.clock_ns, self.out.data + payload, self.out.size - payload)
+        self.clock_ns = now
+        return 0
+
+    cdef void _count(self, const request_t* head, int64_t elapsed_ns, const char* reply, size_t size) noexcept:
+        """Of several parts of a command the first counts as the call; the others only take time."""
+        cdef bint failed = size > 0 and reply[0] == c"-"
+        if failed:
+            self.block.record_error(reply, size)
+        if head.flags & FLAG_FIRST:
+            self.block.record_command(head.command, elapsed_ns, failed)
+        else:
+            self.block.command_rows[head.command].nanoseconds += elapsed_ns
+
+    cdef int _by_handler(self, request_t* head, size_t at, uint64_t reply_number) except -1:
+        """Step 9, the general way: the handler, with its words as bytes."""
+        cdef size_t i
+        cdef int64_t[3] news
+        cdef uint32_t kind = REPLY
+        cdef int protocol = 3 if head.flags & FLAG_RESP3 else 2
+        spec = self.specs[head.command]
+        words = [PyBytes_FromStringAndSize(self.words[i].data, self.words[i].size) for i in range(head.argc)]
+        value = self._call(spec, self.databases[head.database], words)
+        if isinstance(value, Blocked):
+            if head.flags & FLAG_NO_BLOCK:
+                value = value.on_timeout
+            else:
+                self.waiters.add(head.number, spec, words, head.database, protocol, value)
+                kind = BLOCKED
+                news[0], news[1], news[2] = value.timeout_ms, head.number, self.keyspace.shard
+                if buffer_append(&self.out, <const char*>news, sizeof(news)) < 0:
+                    raise MemoryError
+        if kind == REPLY:
+            encode(&self.out, value, protocol)
+        if end_reply(&self.out, at, reply_number, kind) < 0:
+            raise MemoryError
+        return 0
+
+    def _call(self, spec, db, words):
+        """Call a handler: its value, or the error that it raised."""
+        try:
+            return spec.handler(db, *words)
+        except CommandError as error:
+            error.__traceback__ = None      # shared instances would gather a frame at every raise
+            return error
+        except Exception:
+            logger.critical("%s failed on %d words, the first %r", spec.name, len(words), words[:2], exc_info=True)
+            return INTERNAL_ERROR
+
+    cdef int _exec(self, request_t* head, const char* at, const char* end) except -1:
+        """Run the requests of a transaction with nothing in between; one reply that holds all of theirs."""
+        cdef size_t outer = begin_reply(&self.out)
+        cdef request_t inner
+        cdef uint64_t place = 0
+        if outer == 0:
+            raise MemoryError
+        if head.flags & FLAG_WATCHED and not self._watched_unchanged(head.client):
+            return end_reply(&self.out, outer, head.number, ABORTED)
+        while next_request(&at, end, &inner, &self.words, &self.room) == 1:
+            self._request(&inner, place)
+            place += 1
+        if end_reply(&self.out, outer, head.number, REPLY) < 0:
+            raise MemoryError
+        self._sink(head.number, head.parts)
+        return 0
+
+    def _control(self, int message, number, client):
+        """A message of the frontend's own: its answer is RESP2."""
+        cdef size_t at
+        cdef size_t i
+        words = [PyBytes_FromStringAndSize(self.words[i].data, self.words[i].size) for i in range(self.words_count)]
+        value = self.control(message, words, number, client)
+        at = begin_reply(&self.out)
+        encode(&self.out, value, 2)
+        if at == 0 or end_reply(&self.out, at, number, REPLY) < 0:
+            raise MemoryError
+
+    # -- watched keys -------------------------------------------------------------------------------------------------------
+
+    def watch(self, client, int database, keys) -> None:
+        """Mark keys as watched; one that has expired is absent from now on."""
+        db = self.databases[database]
+        for key in keys:
+            db.exists(key)
+            self.keyspace.watched.setdefault((database, key), set()).add(client)
+
+    def unwatch(self, client) -> None:
+        """Forget what a client watches."""
+        watched = self.keyspace.watched
+        for place in [place for place, clients in watched.items() if client in clients]:
+            watched[place].discard(client)
+            if not watched[place]:
+                del watched[place]
+        self.keyspace.dirty_clients.discard(client)
+
+    cdef bint _watched_unchanged(self, client) except -1:
+        # A watched key whose time is over counts as changed: looking it up deletes it
+        for (database, key), clients in list(self.keyspace.watched.items()):
+            if client in clients:
+                self.databases[database].exists(key)
+        unchanged = client not in self.keyspace.dirty_clients
+        self.unwatch(client)
+        return unchanged
+
+    # -- blocked clients ----------------------------------------------------------------------------------------------------
+
+    def _serve_waiters(self, number):
+        """At the end of a message: whoever waits for what it has brought, first come first served."""
+        for waiter, value in self.waiters.serve(self._call_waiter):
+            self.late(waiter.number, value, waiter.protocol)
+        self._sink(number, 1)
+
+    def _call_waiter(self, waiter):
+        cdef uint64_t dirty = self.keyspace.dirty
+        cdef request_t head
+        value = self._call(waiter.spec, self.databases[waiter.database], waiter.words)
+        if self.keyspace.effects_wanted and self.keyspace.dirty != dirty:
+            self._gather_effects(waiter.spec, waiter.database, waiter.words, True)
+        return value
+
+    def late(self, number, value, protocol) -> None:
+        """The reply to a request that was blocked."""
+        cdef size_t at = begin_reply(&self.out)
+        encode(&self.out, value, protocol)
+        if at == 0 or end_reply(&self.out, at, number, LATE) < 0:
+            raise MemoryError
+        self.answers += 1
+
+    def event(self, payload: bytes) -> None:
+        """News for the frontend that is no answer."""
+        cdef size_t at = begin_reply(&self.out)
+        if at == 0 or buffer_append(&self.out, PyBytes_AS_STRING(payload), PyBytes_GET_SIZE(payload)) < 0:
+            raise MemoryError
+        if end_reply(&self.out, at, 0, EVENT) < 0:
+            raise MemoryError
+        self.answers += 1
+
+    # -- effects ------------------------------------------------------------------------------------------------------------
+
+    cdef int _note_effects(self, request_t* head, bint wrote) except -1:
+        cdef size_t i
+        words = None
+        if wrote and not self.keyspace.effects:
+            words = [PyBytes_FromStringAndSize(self.words[i].data, self.words[i].size) for i in range(head.argc)]
+        self._gather_effects(self.specs[head.command], head.database, words, wrote)
+        return 0
+
+    def _gather_effects(self, spec, database, words, wrote):
+        """What this command did, in the words that the log will hold: expired keys first, then what the handler declared, else the command itself."""
+        keyspace = self.keyspace
+        if keyspace.expired_effects:
+            self.record.extend(keyspace.expired_effects)
+            keyspace.expired_effects.clear()
+        if keyspace.effects:
+            self.record.extend(keyspace.effects)
+            keyspace.effects.clear()
+        elif wrote and spec.flags & Flag.WRITE:
+            self.record.append((database, (*spec.name.upper().encode().split(b"|"), *words)))
+
+    def _sink(self, number, parts):
+        """Hand the effects of one command over; a part of several hands over even an empty record, or recovery would call it torn."""
+        if self.keyspace.effects_wanted and (self.record or parts > 1):
+            self.sink(number, parts, self.record)
+            self.record = []
+
+    def want_effects(self, sink) -> None:
+        """Deliver every effect to ``sink(number, parts, [(database, words)])``; None stops it."""
+        self.sink = sink
+        self.keyspace.effects_wanted = sink is not None
+        self.record = []

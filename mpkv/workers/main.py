@@ -1,0 +1,363 @@
+"""A worker process: owns one shard. Loads it, then runs batches until told to stop.
+
+The loop blocks on its link; the frontend's ticks, ten a second, bring the time and are the pulse of everything periodic. Only when they stay away – the
+frontend is gone – does the time-out of the receive take their place, so that the supervisor is heard.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from mpkv import logs, process
+from mpkv.commands import spec
+from mpkv.config import Config
+from mpkv.control import Channel, Closed, Message
+from mpkv.resp.replies import OK
+from mpkv.shm.board import Block
+from mpkv.shm.layout import FIRST_WORKER, State
+from mpkv.shm.segment import Segment
+from mpkv.snapshot.child import fork_child, write_inline
+from mpkv.snapshot.damage import SnapshotDamaged
+from mpkv.snapshot.join import Part, PartResult, join_parts
+from mpkv.snapshot.reader import load
+from mpkv.types import hash as hashes
+from mpkv.types import list as lists
+from mpkv.types import set as sets
+from mpkv.types import siphash, table, zset
+from mpkv.wire import CONTROLS
+from mpkv.workers import debugging
+from mpkv.workers.blocking import Waiters
+from mpkv.workers.execute import Executor
+from mpkv.workers.expire import ExpireCycle, budget_us
+from mpkv.workers.keyspace import Keyspace
+from mpkv.workers.link import WorkerLink
+
+logger = logging.getLogger(__name__)
+
+#: How long a receive waits: the rhythm in which the supervisor is listened to while no frontend ticks.
+RECEIVE_MS: Final = 100
+#: The same while a snapshot child's end is waited for.
+SAVING_RECEIVE_MS: Final = 5
+#: Without supervisor and frontend: how long the frontend's last words are waited for.
+ORPHAN_SECONDS: Final = 10.0
+
+
+class Worker:
+    """One shard's process."""
+
+    def __init__(self, channel: Channel, segment: Segment, config: Config, shard: int, incarnation: int) -> None:
+        self.channel = channel
+        self.segment = segment
+        self.config = config
+        self.shard = shard
+        self.shards = segment.shape.workers
+        self.block = Block(segment, FIRST_WORKER + shard)
+        siphash.seed(segment.hash_seed)
+        self.keyspace = Keyspace(config.databases, shard, self.shards)
+        self.databases = [self.keyspace.database(index) for index in range(config.databases)]
+        self.waiters = Waiters(self.keyspace, self.databases)
+        self.link = WorkerLink(ignore_epoch=config.debug_ignore_epoch)
+        self.executor = Executor(
+            self.keyspace, self.databases, spec.load(), self.block, self.link.send, self._control, self.waiters
+        )
+        self.expire_cycle = ExpireCycle(self.keyspace)
+        self.incarnation = incarnation
+        self._child: Any = None
+        self._child_started = 0.0
+        self._join: threading.Thread | None = None
+        self._joined: bytes | None = None
+        self._stopping = False
+        self._orphan_since: float | None = None
+        self._last_pulse = 0.0
+        self._saved_dirty = 0
+        self._controls = {
+            "hello": self._hello, "unblock": self._unblock, "watch": self._watch, "unwatch": self._unwatch, "snapshot": self._snapshot,
+            "join": self._join_parts, "config": self._configure, "stop": self._stop, "debug": self._debug, "reload": self._reload,
+            "saved": self._saved,
+        }  # fmt: skip
+        self.apply_settings()
+
+    def apply_settings(self) -> None:
+        """Settings that the store follows."""
+        config = self.config
+        hashes.set_limits(config.hash_max_listpack_entries, config.hash_max_listpack_value)
+        sets.set_limits(config.set_max_intset_entries, config.set_max_listpack_entries, config.set_max_listpack_value)
+        zset.set_limits(config.zset_max_listpack_entries, config.zset_max_listpack_value)
+        lists.set_limits(config.list_max_listpack_size)
+
+    # -- start --------------------------------------------------------------------------------------------------------------
+
+    def load(self) -> bool:
+        """Fill the shard from the snapshot; False if it is damaged, which the supervisor is told."""
+        path = Path(self.config.dir) / self.config.dbfilename
+        self.block.enter(State.LOADING)
+        self.keyspace.now_ms = int(time.time() * 1000)
+        if not path.exists():
+            return True
+        started = time.monotonic()
+        self.block.put("load_started_ms", self.keyspace.now_ms)
+        self.block.put("load_total_bytes", path.stat().st_size)
+        try:
+            result = load(path, self.keyspace, self.shard, self.shards, self.keyspace.now_ms, self._load_progress)
+        except (SnapshotDamaged, OSError, MemoryError) as error:
+            self.channel.send("damaged", reason=str(error))
+            return False
+        for warning in result.warnings:
+            logger.warning("%s: %s", path, warning)
+        self.block.put("load_keys_loaded", result.keys_loaded)
+        self.block.put("load_keys_expired", result.keys_expired)
+        self.block.put("load_duration_ms", int((time.monotonic() - started) * 1000))
+        self.block.put("load_started_ms", 0)
+        self.keyspace.dirty = 0
+        logger.info(
+            "Shard %d: %d keys loaded from %s in %.3f seconds (%d had expired)",
+            self.shard, result.keys_loaded, path, time.monotonic() - started, result.keys_expired,
+        )  # fmt: skip
+        return True
+
+    def _load_progress(self, done_bytes: int, *_: Any) -> None:
+        self.block.put("load_loaded_bytes", done_bytes)
+        self.block.heartbeat()
+
+    # -- the loop -----------------------------------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Receive, execute, answer; until told to stop."""
+        receive, run_batch = self.link.receive, self.executor.run_batch
+        while not self._stopping:
+            batch = receive(RECEIVE_MS if self._child is None and self._join is None else SAVING_RECEIVE_MS)
+            if batch is not None:
+                run_batch(batch)
+            now = time.monotonic()
+            if batch is None or now - self._last_pulse >= 0.05:
+                self._last_pulse = now
+                self._pulse()
+        self.executor.flush()
+        self.link.close()
+
+    def _pulse(self) -> None:
+        """What is due from time to time."""
+        self.block.heartbeat()
+        self.expire_cycle.run(budget_us(self.config.hz))
+        self._listen()
+        self._look_after_child()
+        self.publish()
+        self.executor.flush()
+
+    def publish(self) -> None:
+        """Bring the board up to date."""
+        keyspace, block = self.keyspace, self.block
+        for index in range(keyspace.databases):
+            block.put_database(index, *keyspace.counts(index))
+        block.put("keyspace_hits", keyspace.hits)
+        block.put("keyspace_misses", keyspace.misses)
+        block.put("expired_keys", keyspace.expired)
+        block.put("expired_stale_permyriad", int(self.expire_cycle.expired_stale_perc * 100))
+        block.put("expired_time_cap_reached", self.expire_cycle.expired_time_cap_reached)
+        block.put("dirty", keyspace.dirty - self._saved_dirty)
+        block.put("used_memory", keyspace.used_memory())
+        block.put("total_blocking_keys", len(keyspace.waiting))
+        block.put("total_watched_keys", len(keyspace.watched))
+
+    def _listen(self) -> None:
+        """What the supervisor has to say."""
+        if self._orphan_since is None:
+            try:
+                for message in self.channel.receive():
+                    self._obey(message)
+            except Closed:
+                logger.warning("The supervisor is gone; waiting for the frontend's last words")
+                self._orphan_since = time.monotonic()
+        elif time.monotonic() - self._orphan_since > ORPHAN_SECONDS or not _is_alive(Block(self.segment, 1).pid):
+            self._stopping = True
+
+    def _obey(self, message: Message) -> None:
+        if message["kind"] == "link":
+            self.link.listen(message["endpoint"], message["epoch"])
+            self.executor.start_epoch(message["epoch"])
+            # clients of an earlier frontend are gone, and so is what they waited for and watched
+            for number in self.waiters.numbers():
+                self.waiters.remove(number)
+            self.keyspace.watched.clear()
+            self.keyspace.dirty_clients.clear()
+            self.channel.send("linked", epoch=message["epoch"])
+        elif message["kind"] == "reopen-log":
+            logs.reopen()
+        elif message["kind"] == "stop":
+            self._stopping = True
+
+    # -- the frontend's own messages ----------------------------------------------------------------------------------------
+
+    def _control(self, message: int, words: list[bytes], number: int, client: int) -> Any:
+        return self._controls[CONTROLS[message]](words)
+
+    def _hello(self, words: list[bytes]) -> int:
+        """The last number executed."""
+        return max(int(self.executor.last_number), self.block.last_number)
+
+    def _unblock(self, words: list[bytes]) -> int:
+        ended = self.waiters.end(int(words[0]), words[1].decode())
+        if ended is None:
+            return 0
+        waiter, value = ended
+        self.executor.late(waiter.number, value, waiter.protocol)
+        return 1
+
+    def _watch(self, words: list[bytes]) -> Any:
+        self.executor.watch(int(words[0]), int(words[1]), words[2:])
+        return OK
+
+    def _unwatch(self, words: list[bytes]) -> Any:
+        self.executor.unwatch(int(words[0]))
+        return OK
+
+    def _configure(self, words: list[bytes]) -> Any:
+        pairs = [word.decode("utf-8", "surrogateescape") for word in words]
+        self.config.set(list(zip(pairs[::2], pairs[1::2], strict=True)))
+        logs.set_level(self.config.loglevel)
+        self.apply_settings()
+        return OK
+
+    def _stop(self, words: list[bytes]) -> Any:
+        self._stopping = True
+        return OK
+
+    def _debug(self, words: list[bytes]) -> Any:
+        return debugging.run(self, words)
+
+    def _reload(self, words: list[bytes]) -> Any:
+        self.keyspace.flush()
+        path = Path(self.config.dir) / self.config.dbfilename
+        load(path, self.keyspace, self.shard, self.shards, self.keyspace.now_ms, self._load_progress)
+        self.keyspace.dirty = self._saved_dirty = 0
+        self.publish()
+        return OK
+
+    # -- snapshots ----------------------------------------------------------------------------------------------------------
+
+    def _snapshot(self, words: list[bytes]) -> Any:
+        """Write this shard as it stands now to a file: in a child (the news follow as an event), or here (they are the answer)."""
+        mode, path = words[0], Path(os.fsdecode(words[1]))
+        self._dirty_at_snapshot = self.keyspace.dirty
+        if mode == b"inline":
+            started = time.monotonic()
+            result = write_inline(self.keyspace, path)
+            return self._result(result, 0, time.monotonic() - started)
+        if self._child is not None:
+            return b"busy"
+        self._share_memory(True)
+        try:
+            self._child = fork_child(self.keyspace, path, f"mpkv-save-{self.shard}")
+        except OSError as error:
+            self._share_memory(False)
+            return str(error).encode()
+        self._child_started = time.monotonic()
+        self.block.count("forks")
+        self.block.put("fork_microseconds", self._child.fork_usec)
+        self.block.enter(State.SAVING)
+        process.set_title(f"worker {self.shard} (saving)")
+        return OK
+
+    def _share_memory(self, shared: bool) -> None:
+        """While a child lives, whatever need not move stays where it is."""
+        self.keyspace.snapshot_running = shared
+        table.keep_still(shared)
+
+    def _look_after_child(self) -> None:
+        if self._child is not None:
+            result = self._child.try_collect()
+            if result is not None:
+                fork_usec = self._child.fork_usec
+                self._child.close()
+                self._child = None
+                self._share_memory(False)
+                self.block.enter(State.READY)
+                self.block.put("cow_last_bytes", result.private_dirty_bytes)
+                process.set_title(f"worker {self.shard}")
+                self.executor.event(self._result(result, fork_usec, time.monotonic() - self._child_started))
+        if self._join is not None and not self._join.is_alive():
+            self._join.join()
+            self._join = None
+            assert self._joined is not None
+            self.executor.event(self._joined)
+
+    def _result(self, result: PartResult, fork_usec: int, seconds: float) -> bytes:
+        part = result.part
+        return msgspec.json.encode({
+            "event": "snapshot", "error": result.error, "signal": result.signal, "path": str(part.path), "keys": part.keys,
+            "size_bytes": part.size_bytes, "crc64": part.crc64, "cow_bytes": result.private_dirty_bytes, "fork_usec": fork_usec,
+            "seconds": seconds, "dirty": self._dirty_at_snapshot,
+        })  # fmt: skip
+
+    def _join_parts(self, words: list[bytes]) -> Any:
+        """Join all shards' parts (worker 0): the kernel copies, so a thread does not hold the shard up. The news follow as an event."""
+        request = msgspec.json.decode(words[0])
+        parts = [Part(Path(part["path"]), part["keys"], part["size_bytes"], part["crc64"]) for part in request["parts"]]
+
+        def join() -> None:
+            try:
+                joined = join_parts(
+                    parts, Path(request["path"]), server_version=request["server_version"], created_at_s=request["created_at_s"],
+                    used_memory_bytes=request["used_memory_bytes"],
+                )  # fmt: skip
+                self._joined = msgspec.json.encode({"event": "joined", "error": "", "size_bytes": joined.size_bytes})
+            except OSError as error:
+                self._joined = msgspec.json.encode({"event": "joined", "error": str(error), "size_bytes": 0})
+
+        self._join = threading.Thread(target=join, name="join")
+        self._join.start()
+        return OK
+
+    def _saved(self, words: list[bytes]) -> Any:
+        self._saved_dirty = int(words[0])
+        self.publish()
+        return OK
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def main(argv: list[str]) -> int:
+    """``python -m mpkv.workers.main CONTROL_FD SEGMENT_FD PARENT SHARD INCARNATION``"""
+    control_fd, segment_fd, parent, shard, incarnation = map(int, argv)
+    process.follow_parent(parent)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Whether to stop decides the frontend, or the supervisor; a SIGTERM says that the latter has died, which its channel says too
+    signal.signal(signal.SIGTERM, lambda *_: None)
+    process.disable_huge_pages()
+    process.set_title(f"worker {shard}")
+    channel = Channel.inherited(control_fd)
+    setup = channel.wait(10)[0]
+    config = Config.from_json(setup["config"].encode())
+    logs.set_up(f"W{shard}", config.loglevel, config.logfile)
+    worker = Worker(channel, Segment.attach(segment_fd), config, shard, incarnation)
+    worker.block.begin()
+    if not worker.load():
+        return 1
+    worker.publish()
+    gc.collect()
+    gc.freeze()
+    worker.block.enter(State.READY)
+    channel.send("ready")
+    worker.run()
+    worker.block.enter(State.STOPPING)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))

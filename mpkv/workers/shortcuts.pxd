@@ -1,0 +1,11 @@
+# Compiled ways from a request to its reply. See shortcuts.pyx.
+
+from mpkv.buffer cimport Buffer
+from mpkv.resp.parser cimport arg_t
+from mpkv.wire cimport request_t
+from mpkv.workers.keyspace cimport Keyspace
+
+# 1 = done, the reply is in `out`; 0 = not for the short way, nothing was changed or written; -1 no memory
+ctypedef int (*shortcut_t)(Keyspace keyspace, const request_t* request, const arg_t* words, Buffer* out) except -2
+
+cdef shortcut_t find_shortcut(str name)
