@@ -1,6 +1,7 @@
 # A growable byte buffer in native memory: what the encoder, the wire format and the connections append to.
 #
-# A Buffer that is all zeroes is a valid empty one. Growth doubles, so appending is amortised O(1). Every function that can
+# A Buffer that is all zeroes is a valid empty one. Growth doubles, so appending is amortised O(1). Every function that
+# can
 # run out of memory returns -1 and leaves the buffer as it was.
 
 from libc.stdlib cimport free, realloc

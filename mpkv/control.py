@@ -1,7 +1,8 @@
-"""The way between the supervisor and its children: a pair of sockets each, JSON messages that arrive whole and in order.
+"""The way between the supervisor and its children: a pair of sockets each, messages whole and in order.
 
-It carries no commands and no data: who is there, who is gone, where to listen, when to stop. The end of the stream means that the other side
-has died. A message is a dict with a key `kind`; what else is in it stands beside the function that sends it.
+It carries no commands and no data: who is there, who is gone, where to listen, when to stop. The end of the stream
+means that the other side has died. A message is a dict with a key `kind`; what else is in it stands beside the function
+that sends it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Every error reply that more than one place uses, with Redis' own text.
 
-Two kinds of failure exist (and stay apart): a `CommandError` is the user's mistake and becomes an error reply; anything else
-that is raised is ours, is logged with its context, and is never shown to a client.
+Two kinds of failure exist (and stay apart): a `CommandError` is the user's mistake and becomes an error reply; anything
+else that is raised is ours, is logged with its context, and is never shown to a client.
 """
 
 

@@ -1,7 +1,8 @@
 """The log: Redis' line format, levels and file, written by every process for itself.
 
-``1234:F 22 Nov 2026 18:38:01.123 * Ready to accept connections`` – process id, role (S supervisor, F frontend, W0 … worker, C child), time, a sign for
-the level (``.`` debug, ``-`` verbose, ``*`` notice, ``#`` warning), text. All processes append to one file; `reopen` follows a rotation.
+``1234:F 22 Nov 2026 18:38:01.123 * Ready to accept connections`` – process id, role (S supervisor, F frontend, W0 …
+worker, C child), time, a sign for the level (``.`` debug, ``-`` verbose, ``*`` notice, ``#`` warning), text. All
+processes append to one file; `reopen` follows a rotation.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import logging
 import os
 import sys
 import time
-from typing import Final
+from typing import Final, TextIO
 
 VERBOSE: Final = 15
 NOTICE: Final = 25
@@ -30,7 +31,15 @@ class _RedisFormatter(logging.Formatter):
         self._role = role
 
     def format(self, record: logging.LogRecord) -> str:
-        sign = "#" if record.levelno >= logging.WARNING else "*" if record.levelno >= logging.INFO else "-" if record.levelno >= VERBOSE else "."
+        sign = (
+            "#"
+            if record.levelno >= logging.WARNING
+            else "*"
+            if record.levelno >= logging.INFO
+            else "-"
+            if record.levelno >= VERBOSE
+            else "."
+        )
         moment = time.strftime("%d %b %Y %H:%M:%S", time.localtime(record.created))
         text = f"{os.getpid()}:{self._role} {moment}.{int(record.msecs):03d} {sign} {record.getMessage()}"
         if record.exc_info:
@@ -38,17 +47,17 @@ class _RedisFormatter(logging.Formatter):
         return text
 
 
-class _LogFile(logging.StreamHandler):  # type: ignore[type-arg]
+class _LogFile(logging.StreamHandler[TextIO]):
     """Appends to a file, or to standard output when the path is empty."""
 
     def __init__(self, path: str) -> None:
         self._path = path
         super().__init__(self._open())
 
-    def _open(self):  # type: ignore[no-untyped-def]
+    def _open(self) -> TextIO:
         if not self._path:
             return sys.stdout
-        return open(self._path, "a", encoding="utf-8", errors="backslashreplace", buffering=1)  # noqa: SIM115
+        return open(self._path, "a", encoding="utf-8", errors="backslashreplace", buffering=1)
 
     def reopen(self) -> None:
         if self._path:

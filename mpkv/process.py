@@ -1,7 +1,7 @@
 """What every child process does first: die with its parent, take a title, know its family.
 
-A child is started by exec with passed descriptors, so it shares nothing with the supervisor but what it was handed. If the supervisor dies the
-kernel sends the child SIGTERM, on which it stops in order.
+A child is started by exec with passed descriptors, so it shares nothing with the supervisor but what it was handed. If
+the supervisor dies the kernel sends the child SIGTERM, on which it stops in order.
 """
 
 from __future__ import annotations

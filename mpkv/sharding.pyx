@@ -1,43 +1,56 @@
 """Key -> slot -> shard.
 
-A slot is Redis Cluster's: CRC16 (XMODEM) of the key, or of what stands between its first ``{`` and the first ``}`` after it if that
-is not empty, modulo 16384. A shard owns a contiguous range of slots: ``slot * shards // 16384``. The database is not part of it,
-so MOVE and COPY between databases stay on one shard.
+A slot is Redis Cluster's: CRC16 (XMODEM) of the key, or of what stands between its first ``{`` and the first ``}``
+after it if that is not empty, modulo 16384. A shard owns a contiguous range of slots: ``slot * shards // 16384``. The
+database is not part of it, so MOVE and COPY between databases stay on one shard.
 """
 
-cdef uint16_t[256] _crc_table
+from libc.stdint cimport uint16_t
+from libc.string cimport memchr
+
+# Slicing by 4: table k holds the CRC of a byte that k more bytes follow, so four bytes are taken at a time.
+cdef uint16_t[4][256] _crc_tables
 
 
-cdef void _fill_table() noexcept:
-    cdef unsigned byte, bit, crc
+cdef void _fill_tables() noexcept:
+    cdef unsigned byte, bit, crc, k
     for byte in range(256):
         crc = byte << 8
         for bit in range(8):
             crc = ((crc << 1) ^ 0x1021) if crc & 0x8000 else crc << 1
-        _crc_table[byte] = crc & 0xFFFF
+        _crc_tables[0][byte] = crc & 0xFFFF
+    for k in range(1, 4):
+        for byte in range(256):
+            crc = _crc_tables[k - 1][byte]
+            _crc_tables[k][byte] = ((crc << 8) ^ _crc_tables[0][crc >> 8]) & 0xFFFF
 
-_fill_table()
+_fill_tables()
 
 
 cdef inline unsigned _crc16(const unsigned char* data, size_t size) noexcept nogil:
     cdef unsigned crc = 0
-    cdef size_t i
-    for i in range(size):
-        crc = ((crc << 8) & 0xFFFF) ^ _crc_table[(crc >> 8) ^ data[i]]
+    while size >= 4:
+        crc = (
+            _crc_tables[3][data[0] ^ (crc >> 8)] ^ _crc_tables[2][data[1] ^ (crc & 0xFF)] ^ _crc_tables[1][data[2]] ^ _crc_tables[0][data[3]]
+        )
+        data += 4
+        size -= 4
+    while size:
+        crc = ((crc << 8) & 0xFFFF) ^ _crc_tables[0][(crc >> 8) ^ data[0]]
+        data += 1
+        size -= 1
     return crc
 
 
 cdef unsigned key_slot(const char* key, size_t size) noexcept nogil:
     """The slot of a key, 0 … 16383."""
-    cdef size_t opening, closing
-    for opening in range(size):
-        if key[opening] == c"{":
-            for closing in range(opening + 1, size):
-                if key[closing] == c"}":
-                    if closing > opening + 1:
-                        return _crc16(<const unsigned char*>key + opening + 1, closing - opening - 1) & (SLOTS - 1)
-                    break
-            break
+    cdef const char* opening = <const char*>memchr(key, c"{", size)
+    cdef const char* closing
+    if opening != NULL:
+        opening += 1
+        closing = <const char*>memchr(opening, c"}", size - (opening - key))
+        if closing > opening:
+            return _crc16(<const unsigned char*>opening, closing - opening) & (SLOTS - 1)
     return _crc16(<const unsigned char*>key, size) & (SLOTS - 1)
 
 

@@ -1,12 +1,15 @@
 """The supervisor: starts the others and keeps them running; touches neither client traffic nor keys.
 
-Read `Supervisor.run` first: it reads like a day's work. Signal handlers only write a byte; everything happens in the loop.
+Read `Supervisor.run` first: it reads like a day's work. Signal handlers only write a byte; everything happens in the
+loop.
 
-What it holds for the others, so that their deaths cost little: the listening sockets (a new frontend accepts where the old one did, and no connection is
-refused), the shared segment (numbers, intents, statistics), and the knowledge of who is who. A worker that dies is started again, with growing
-delays and not for ever; the frontend is told first that it is gone, with the last number it began, then where its successor listens.
+What it holds for the others, so that their deaths cost little: the listening sockets (a new frontend accepts where the
+old one did, and no connection is refused), the shared segment (numbers, intents, statistics), and the knowledge of who
+is who. A worker that dies is started again, with growing delays and not for ever; the frontend is told first that it is
+gone, with the last number it began, then where its successor listens.
 
-Endpoints are fresh for every incarnation of a worker and every epoch of the frontend (R2): ``w<shard>.<incarnation>.<epoch>``.
+Endpoints are fresh for every incarnation of a worker and every epoch of the frontend (R2):
+``w<shard>.<incarnation>.<epoch>``.
 """
 
 from __future__ import annotations
@@ -108,7 +111,7 @@ class Supervisor:
         self.selector.register(self._wake_fd, selectors.EVENT_READ, None)
         self.metrics = MetricsServer(BoardSource(self.segment, config), config)
 
-    # -- the day's work -----------------------------------------------------------------------------------------------------
+    # -- the day's work ------------------------------------------------------------------------------------------------
 
     def run(self) -> int:
         """Until everything has stopped; the exit status."""
@@ -148,7 +151,7 @@ class Supervisor:
             logger.warning("Received %s: shutting down", signal.Signals(number).name)
             self.stop(signal.Signals(number).name.lower())
 
-    # -- starting -----------------------------------------------------------------------------------------------------------
+    # -- starting ------------------------------------------------------------------------------------------------------
 
     def _start_what_is_due(self) -> None:
         now = time.monotonic()
@@ -163,17 +166,29 @@ class Supervisor:
         child.start_at = None
         child.channel, theirs = Channel.pair()
         descriptors = [theirs.fileno(), self.segment.fd]
-        arguments = [str(theirs.fileno()), str(self.segment.fd), str(os.getpid()), *child.arguments, str(child.incarnation)]
+        arguments = [
+            str(theirs.fileno()),
+            str(self.segment.fd),
+            str(os.getpid()),
+            *child.arguments,
+            str(child.incarnation),
+        ]
         if child is self.frontend:
             descriptors += [listener.fileno() for listener in self.listeners]
             arguments += [str(listener.fileno()) for listener in self.listeners]
         environment = {name: value for name, value in os.environ.items() if name != "NOTIFY_SOCKET"}
         with theirs:
             child.process = subprocess.Popen(
-                [sys.executable, "-m", child.module, *arguments], pass_fds=descriptors, env=environment, stdin=subprocess.DEVNULL
+                [sys.executable, "-m", child.module, *arguments],
+                pass_fds=descriptors,
+                env=environment,
+                stdin=subprocess.DEVNULL,
             )
         child.channel.send(
-            "setup", config=self.config.to_json().decode(), runtime=str(self.runtime.path), incarnation=child.incarnation
+            "setup",
+            config=self.config.to_json().decode(),
+            runtime=str(self.runtime.path),
+            incarnation=child.incarnation,
         )
         self.selector.register(child.channel, selectors.EVENT_READ, child)
         if child is self.frontend:
@@ -183,7 +198,7 @@ class Supervisor:
                 elif worker.process is None or worker.incarnation > 1 or self.frontend.incarnation > 1:
                     self._tell_down(worker)
 
-    # -- hearing ------------------------------------------------------------------------------------------------------------
+    # -- hearing -------------------------------------------------------------------------------------------------------
 
     def _hear(self, child: Child) -> None:
         assert child.channel is not None
@@ -207,7 +222,11 @@ class Supervisor:
             child.linked = message["epoch"]
             if child.linked == self.frontend.incarnation and self.frontend.channel is not None:
                 self.frontend.channel.send(
-                    "up", shard=child.shard, incarnation=child.incarnation, endpoint=self._endpoint(child), reset=child.incarnation > 1
+                    "up",
+                    shard=child.shard,
+                    incarnation=child.incarnation,
+                    endpoint=self._endpoint(child),
+                    reset=child.incarnation > 1,
                 )
         elif kind == "damaged":
             self._refuse(child, message["reason"])
@@ -256,7 +275,7 @@ class Supervisor:
         self.config.set([(name, value) for name, value in pairs])
         logs.set_level(self.config.loglevel)
 
-    # -- the dead -----------------------------------------------------------------------------------------------------------
+    # -- the dead ------------------------------------------------------------------------------------------------------
 
     def _reap(self) -> None:
         for child in self.children:
@@ -273,7 +292,11 @@ class Supervisor:
         how = f"killed by {signal.Signals(-status).name}" if status < 0 else f"exited with status {status}"
         block = self.board.processes[child.number]
         executing = block.executing
-        doing = f" while it executed command {executing[0]} ({self.segment.command_names[executing[1]]})" if executing else ""
+        doing = (
+            f" while it executed command {executing[0]} ({self.segment.command_names[executing[1]]})"
+            if executing
+            else ""
+        )
         logger.critical("%s %s%s", child.name, how, doing)
         if child is self.frontend:
             self.block.count("frontend_restarts")
@@ -283,7 +306,9 @@ class Supervisor:
             self._tell_down(child)
             self.block.count("snapshot_fallbacks")
             logger.critical(
-                "shard %d falls back to its last snapshot: its writes since then are lost (there is no append-only file)", child.shard
+                "shard %d falls back to its last snapshot: its writes since then are lost "
+                "(there is no append-only file)",
+                child.shard,
             )
         self._schedule_restart(child)
 
@@ -304,14 +329,16 @@ class Supervisor:
         while child.deaths and now - child.deaths[0] > RESTART_WINDOW_S:
             child.deaths.popleft()
         if len(child.deaths) > MOST_RESTARTS:
-            logger.critical("%s has died %d times in %d s: it stays down", child.name, len(child.deaths), RESTART_WINDOW_S)
+            logger.critical(
+                "%s has died %d times in %d s: it stays down", child.name, len(child.deaths), RESTART_WINDOW_S
+            )
             if child is self.frontend:
                 self.failure = "the frontend does not stay up"
                 self.stop("failure")
             return
         child.start_at = now + min(MOST_DELAY_S, FIRST_DELAY_S * 2 ** (len(child.deaths) - 1))
 
-    # -- the end ------------------------------------------------------------------------------------------------------------
+    # -- the end -------------------------------------------------------------------------------------------------------
 
     def stop(self, why: str) -> None:
         """Stop in order: the frontend saves and ends the workers, if it can; then it leaves itself."""
@@ -449,7 +476,9 @@ def open_listeners(config: Config) -> list[socket.socket]:
 
 def _listen_on(address: str, port: int, backlog: int) -> socket.socket:
     wildcard = {"*": "0.0.0.0", "::*": "::"}.get(address, address)
-    family, kind, protocol, _, where = socket.getaddrinfo(wildcard, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+    family, kind, protocol, _, where = socket.getaddrinfo(
+        wildcard, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )[0]
     listener = socket.socket(family, kind, protocol)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -500,7 +529,13 @@ def run(config: Config) -> int:
         logger.critical("%s", error)
         print(f"mpkv: {error}", file=sys.stderr)
         return 1
-    logger.info("mpkv %s starts: %d workers, pid %d, runtime folder %s", __version__, supervisor.shards, os.getpid(), supervisor.runtime.path)
+    logger.info(
+        "mpkv %s starts: %d workers, pid %d, runtime folder %s",
+        __version__,
+        supervisor.shards,
+        os.getpid(),
+        supervisor.runtime.path,
+    )
     if config.pidfile:
         Path(config.pidfile).write_text(f"{os.getpid()}\n")
     status = supervisor.run()

@@ -1,10 +1,11 @@
 """What travels between the frontend and a worker: batches of envelopes, sans-IO.
 
-A batch is one ZeroMQ message: a header (`batch_t`) and envelopes back to back, each padded to 8 bytes, numbers in the machine's own byte order
-(both ends are on one machine). Requests carry a command's number and its words with the sizes in front, so that a worker needs no second parse;
-replies carry RESP that is ready for the client.
+A batch is one ZeroMQ message: a header (`batch_t`) and envelopes back to back, each padded to 8 bytes, numbers in the
+machine's own byte order (both ends are on one machine). Requests carry a command's number and its words with the sizes
+in front, so that a worker needs no second parse; replies carry RESP that is ready for the client.
 
-Both ends trust each other no further than a bug would reach: a batch whose sizes do not add up is refused whole, which is a fault of ours.
+Both ends trust each other no further than a bug would reach: a batch whose sizes do not add up is refused whole, which
+is a fault of ours.
 """
 
 from libc.stdlib cimport free, realloc
@@ -98,8 +99,8 @@ cdef int open_batch(const char* data, size_t size, batch_t* head) noexcept nogil
 cdef int next_request(const char** at, const char* end, request_t* head, arg_t** words, size_t* room) noexcept nogil:
     """Read the envelope at `at` and step over it: 1; 0 at the end, -1 malformed, -2 no memory.
 
-    `words` grows (to `room` words) as needed and is the caller's to free; its words point into the batch. An EXEC's words are not read: its
-    requests lie at ``at - head.size + sizeof(request_t)``.
+    `words` grows (to `room` words) as needed and is the caller's to free; its words point into the batch. An EXEC's
+    words are not read: its requests lie at ``at - head.size + sizeof(request_t)``.
     """
     cdef size_t left = end - at[0]
     cdef size_t i, offset

@@ -1,7 +1,7 @@
 """Arguments are read by a cursor; conversions raise Redis' errors.
 
-Numbers follow Redis' own rules (`string2ll`, `getDoubleFromObject`): no leading blanks, zeroes or plus sign in integers, 64 bits
-signed; floats in any notation of `strtod` that uses the whole text, `inf` included, NaN not.
+Numbers follow Redis' own rules (`string2ll`, `getDoubleFromObject`): no leading blanks, zeroes or plus sign in
+integers, 64 bits signed; floats in any notation of `strtod` that uses the whole text, `inf` included, NaN not.
 """
 
 from __future__ import annotations
@@ -49,13 +49,14 @@ def strtod(text: bytes, error: CommandError = errors.NOT_A_FLOAT) -> float:
         value = float("-inf") if text.startswith(b"-") else float("inf")
     except (ValueError, UnicodeDecodeError):
         raise error from None
-    if value != value:
+    if math.isnan(value):
         raise error
     return value
 
 
 def _lost_its_digits(text: bytes, value: float) -> bool:
-    """Digits too large or too small for a double: `strtod` reports what `float` silently turns into infinity or zero."""
+    """Digits too large or too small for a double: `strtod` reports what `float` silently turns into infinity or
+    zero."""
     if value in (float("inf"), float("-inf")):
         return b"i" not in text
     digits = text.partition(b"p" if b"x" in text else b"e")[0]

@@ -61,6 +61,7 @@ def config_set(conn: Any, *words: bytes) -> Status:
     texts = [_decode(word) for word in words]
     pairs = list(zip(texts[::2], texts[1::2], strict=True))
     conn.server.config.set(pairs, local=conn.server.is_local(conn))
+    conn.server.settings_changed(pairs)
     return OK
 
 

@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 from mpkv import REDIS_VERSION, errors
 from mpkv.commands.args import Arguments, integer
 from mpkv.commands.spec import (
-    ADMIN, ALLOW_BUSY, FAST, LOADING, NO_AUTH, NOSCRIPT, SETTLED, STALE, WHILE_SUBSCRIBED, command,
+    ADMIN,
+    ALLOW_BUSY,
+    FAST,
+    LOADING,
+    NO_AUTH,
+    NOSCRIPT,
+    SETTLED,
+    STALE,
+    WHILE_SUBSCRIBED,
+    command,
 )  # fmt: skip
 from mpkv.errors import CommandError
 from mpkv.resp.replies import OK, PONG, Verbatim
@@ -43,14 +53,20 @@ def select(conn: Any, index: bytes) -> Any:
     return OK
 
 
-@command("AUTH", arity=-2, flags=_ANYTIME | NO_AUTH, complexity="O(N) where N is the number of passwords defined for the user")
+@command(
+    "AUTH",
+    arity=-2,
+    flags=_ANYTIME | NO_AUTH,
+    complexity="O(N) where N is the number of passwords defined for the user",
+)
 def auth(conn: Any, *words: bytes) -> Any:
     """AUTH [username] password -- Authenticates the connection."""
     if len(words) > 2:
         raise errors.SYNTAX
     if len(words) == 1 and not conn.server.config.requirepass:
         raise CommandError(
-            "ERR AUTH <password> called without any password configured for the default user. Are you sure your configuration is correct?"
+            "ERR AUTH <password> called without any password configured for the default user. "
+            "Are you sure your configuration is correct?"
         )
     conn.server.authenticate(conn, words[0] if len(words) == 2 else b"default", words[-1])
     return OK
@@ -78,8 +94,9 @@ def hello(conn: Any, *words: bytes) -> Any:
         conn.server.authenticate(conn, *login)
     if not conn.authenticated:
         raise CommandError(
-            "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH <user> <pass> option can be "
-            "used to authenticate the client and select the RESP protocol version at the same time"
+            "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH "
+            "<user> <pass> option can be used to authenticate the client and select the RESP protocol version at the "
+            "same time"
         )
     if name is not None:
         conn.name = name or None
@@ -103,7 +120,7 @@ def quit_(conn: Any, *ignored: bytes) -> Any:
     return conn.server.quit(conn)
 
 
-# -- CLIENT -------------------------------------------------------------------------------------------------------------------
+# -- CLIENT ------------------------------------------------------------------------------------------------------------
 
 
 def _check_name(name: bytes) -> None:
@@ -150,9 +167,16 @@ def client_info(conn: Any) -> Any:
     return Verbatim(client_line(conn) + "\n")
 
 
-@command("CLIENT LIST", arity=-2, flags=_CLIENT | ADMIN | SETTLED, since="2.4.0", complexity="O(N) where N is the number of client connections")
+@command(
+    "CLIENT LIST",
+    arity=-2,
+    flags=_CLIENT | ADMIN | SETTLED,
+    since="2.4.0",
+    complexity="O(N) where N is the number of client connections",
+)
 def client_list(conn: Any, *words: bytes) -> Any:
-    """CLIENT LIST [TYPE <normal | master | replica | pubsub>] [ID client-id [client-id ...]] -- Lists open connections."""
+    """CLIENT LIST [TYPE <normal | master | replica | pubsub>] [ID client-id [client-id ...]] -- Lists open
+    connections."""
     args = Arguments(words)
     clients = list(conn.server.clients.values())
     if args.take(b"type", needs=1):
@@ -197,24 +221,39 @@ def client_line(client: Any) -> str:
     subscriptions = client.subscriptions
     fields: list[tuple[str, object]] = [
         ("id", client.id), ("addr", client.peer), ("laddr", client.local), ("fd", client.descriptor),
-        ("name", (client.name or b"").decode("latin-1")), ("age", int(now - client.created)), ("idle", max(0, int(now - client.last_active))),
+        ("name", (client.name or b"").decode("latin-1")),
+        ("age", int(now - client.created)), ("idle", max(0, int(now - client.last_active))),
         ("flags", flags or "N"), ("db", client.database),
-        ("sub", len(subscriptions.channels) if subscriptions else 0), ("psub", len(subscriptions.patterns) if subscriptions else 0),
+        ("sub", len(subscriptions.channels) if subscriptions else 0),
+        ("psub", len(subscriptions.patterns) if subscriptions else 0),
         ("ssub", len(subscriptions.shard_channels) if subscriptions else 0),
         ("multi", len(client.transaction.queue) if client.transaction is not None else -1),
-        ("qbuf", client.input_bytes), ("qbuf-free", 0),
-        ("argv-mem", 0), ("multi-mem", client.transaction.size_bytes if client.transaction is not None else 0), ("rbs", 0), ("rbp", 0),
-        ("obl", client.output_bytes), ("oll", 0), ("omem", client.output_bytes), ("tot-mem", client.input_bytes + client.output_bytes),
-        ("events", "r"), ("cmd", client.last_command or "NULL"), ("user", (client.user or b"(superuser)").decode("latin-1")),
+        ("qbuf", client.input_bytes), ("qbuf-free", 0), ("argv-mem", 0),
+        ("multi-mem", client.transaction.size_bytes if client.transaction is not None else 0), ("rbs", 0), ("rbp", 0),
+        ("obl", client.output_bytes), ("oll", 0), ("omem", client.output_bytes),
+        ("tot-mem", client.input_bytes + client.output_bytes), ("events", "r"), ("cmd", client.last_command or "NULL"),
+        ("user", (client.user or b"(superuser)").decode("latin-1")),
         ("redir", -1), ("resp", client.protocol), ("lib-name", (client.lib_name or b"").decode("latin-1")),
         ("lib-ver", (client.lib_version or b"").decode("latin-1")),
     ]  # fmt: skip
     return " ".join(f"{name}={value}" for name, value in fields)
 
 
-@command("CLIENT KILL", arity=-3, flags=_CLIENT | ADMIN | SETTLED, since="2.4.0", complexity="O(N) where N is the number of client connections")
+def _has(attribute: str, value: object) -> Callable[[Any], bool]:
+    """A test of CLIENT KILL's filters."""
+    return lambda client: getattr(client, attribute) == value
+
+
+@command(
+    "CLIENT KILL",
+    arity=-3,
+    flags=_CLIENT | ADMIN | SETTLED,
+    since="2.4.0",
+    complexity="O(N) where N is the number of client connections",
+)
 def client_kill(conn: Any, *words: bytes) -> Any:
-    """CLIENT KILL <ip:port | ID id | TYPE type | USER user | ADDR ip:port | LADDR ip:port | SKIPME yes/no ...> -- Terminates open connections."""
+    """CLIENT KILL <ip:port | ID id | TYPE type | USER user | ADDR ip:port | LADDR ip:port | SKIPME yes/no ...> --
+    Terminates open connections."""
     clients = conn.server.clients
     if len(words) == 1:
         for client in list(clients.values()):
@@ -223,24 +262,25 @@ def client_kill(conn: Any, *words: bytes) -> Any:
         raise CommandError("ERR No such client")
     args = Arguments(words)
     skip_me = True
-    tests = []
+    tests: list[Callable[[Any], bool]] = []
     while args.left:
         if args.take(b"id", needs=1):
             number = args.integer(CommandError("ERR client-id should be greater than 0"))
             if number < 1:
                 raise CommandError("ERR client-id should be greater than 0")
-            tests.append(lambda client, number=number: client.id == number)
+            tests.append(_has("id", number))
         elif args.take(b"type", needs=1):
-            tests.append(lambda client, kind=_client_type(args.word()): type_of(client) == kind)
+            kind = _client_type(args.word())
+            tests.append(lambda client, kind=kind: type_of(client) == kind)  # type: ignore[misc]
         elif args.take(b"user", needs=1):
             user = args.word()
             if user != b"default":
                 raise CommandError(f"ERR No such user '{user.decode('latin-1')}'")
-            tests.append(lambda client, user=user: client.user == user)
+            tests.append(_has("user", user))
         elif args.take(b"addr", needs=1):
-            tests.append(lambda client, address=args.word().decode("latin-1"): client.peer == address)
+            tests.append(_has("peer", args.word().decode("latin-1")))
         elif args.take(b"laddr", needs=1):
-            tests.append(lambda client, address=args.word().decode("latin-1"): client.local == address)
+            tests.append(_has("local", args.word().decode("latin-1")))
         elif args.take(b"skipme", needs=1):
             choice = args.word().lower()
             if choice not in (b"yes", b"no"):
@@ -248,7 +288,11 @@ def client_kill(conn: Any, *words: bytes) -> Any:
             skip_me = choice == b"yes"
         else:
             raise errors.SYNTAX
-    found = [client for client in clients.values() if all(test(client) for test in tests) and not (skip_me and client is conn)]
+    found = [
+        client
+        for client in clients.values()
+        if all(test(client) for test in tests) and not (skip_me and client is conn)
+    ]
     for client in found:
         if client is not conn:
             client.kill()
@@ -264,7 +308,8 @@ def client_no_evict(conn: Any, on: bytes) -> Any:
 
 @command("CLIENT NO-TOUCH", arity=3, flags=_CLIENT, since="7.2.0")
 def client_no_touch(conn: Any, on: bytes) -> Any:
-    """CLIENT NO-TOUCH <ON | OFF> -- Controls whether commands sent by the client affect the LRU/LFU of accessed keys."""
+    """CLIENT NO-TOUCH <ON | OFF> -- Controls whether commands sent by the client affect the LRU/LFU of accessed
+    keys."""
     conn.no_touch = _on_or_off(on)
     return OK
 
@@ -293,16 +338,29 @@ def client_pause(conn: Any, timeout: bytes, *mode: bytes) -> Any:
     return OK
 
 
-@command("CLIENT UNPAUSE", arity=2, flags=_CLIENT | ADMIN, since="6.2.0", complexity="O(N) Where N is the number of paused clients")
+@command(
+    "CLIENT UNPAUSE",
+    arity=2,
+    flags=_CLIENT | ADMIN,
+    since="6.2.0",
+    complexity="O(N) Where N is the number of paused clients",
+)
 def client_unpause(conn: Any) -> Any:
     """CLIENT UNPAUSE -- Resumes processing commands from paused clients."""
     conn.server.unpause()
     return OK
 
 
-@command("CLIENT UNBLOCK", arity=-3, flags=_CLIENT | ADMIN, since="5.0.0", complexity="O(log N) where N is the number of client connections")
+@command(
+    "CLIENT UNBLOCK",
+    arity=-3,
+    flags=_CLIENT | ADMIN,
+    since="5.0.0",
+    complexity="O(log N) where N is the number of client connections",
+)
 def client_unblock(conn: Any, client: bytes, *reason: bytes) -> int:
-    """CLIENT UNBLOCK client-id [TIMEOUT | ERROR] -- Unblocks a client blocked by a blocking command from a different connection."""
+    """CLIENT UNBLOCK client-id [TIMEOUT | ERROR] -- Unblocks a client blocked by a blocking command from a different
+    connection."""
     number = integer(client)
     if len(reason) > 1 or (reason and reason[0].lower() not in (b"timeout", b"error")):
         raise CommandError("ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR")
@@ -319,5 +377,3 @@ def client_getredir(conn: Any) -> int:
 def client_help(conn: Any) -> Any:
     """CLIENT HELP -- Returns helpful text about the different subcommands."""
     return conn.server.help_of("client")
-
-

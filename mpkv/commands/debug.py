@@ -72,7 +72,8 @@ async def debug_shortcuts(conn: Any, on: bytes) -> Any:
 
 @command("DEBUG EFFECTS", arity=3, flags=_DEBUG)
 async def debug_effects(conn: Any, what: bytes) -> Any:
-    """DEBUG EFFECTS ON|OFF|GET -- Keep what every write did to the data; of each shard a list of [number, parts, [[database, word ...] ...]]."""
+    """DEBUG EFFECTS ON|OFF|GET -- Keep what every write did to the data; of each shard a list of [number, parts,
+    [[database, word ...] ...]]."""
     answers = await conn.server.ask_shards("effects", what.lower())
     return answers if what.lower() == b"get" else OK
 
@@ -102,7 +103,8 @@ def debug_crash_worker(conn: Any, shard: bytes) -> Any:
 
 @command("DEBUG CRASH-FRONTEND", arity=-2, flags=_DEBUG)
 def debug_crash_frontend(conn: Any, *after_parts: bytes) -> Any:
-    """DEBUG CRASH-FRONTEND [parts] -- Kill this process, at once or when so many batches of a coming turn have been sent."""
+    """DEBUG CRASH-FRONTEND [parts] -- Kill this process, at once or when so many batches of a coming turn have been
+    sent."""
     if after_parts:
         conn.server.router.crash_after_parts = integer(after_parts[0])
         return OK

@@ -1,10 +1,10 @@
 """What a handler sees: `Db` on a shard, and the handles on values that it hands out.
 
-The compiled classes (`mpkv.workers.keyspace.Database`, `mpkv.types.*`) have these methods; handlers and tests are written against this
-page. A handle is valid until its key is deleted or overwritten: never keep one.
+The compiled classes (`mpkv.workers.keyspace.Database`, `mpkv.types.*`) have these methods; handlers and tests are
+written against this page. A handle is valid until its key is deleted or overwritten: never keep one.
 
-The rhythm of a handler that writes: look up for writing, check everything, change, ``db.changed(key)``, return. Nothing may be
-changed before the last check that can fail.
+The rhythm of a handler that writes: look up for writing, check everything, change, ``db.changed(key)``, return. Nothing
+may be changed before the last check that can fail.
 """
 
 from __future__ import annotations
@@ -68,7 +68,8 @@ class List(Protocol):
         """Elements start … stop, both included, 0 <= start, stop < length; empty if stop < start."""
 
     def find(self, element: bytes, *, rank: int = 1, count: int = 1, limit: int = 0) -> list[int]:
-        """Indexes of matches as LPOS counts them: rank < 0 searches from the tail, count 0 = all, limit (MAXLEN) 0 = no limit on comparisons."""
+        """Indexes of matches as LPOS counts them: rank < 0 searches from the tail, count 0 = all, limit (MAXLEN) 0 = no
+        limit on comparisons."""
 
     def insert(self, pivot: bytes, element: bytes, *, after: bool) -> bool:
         """Insert beside the first `pivot`; False if there is none."""
@@ -94,7 +95,8 @@ class ZSet(Protocol):
         """Place in ascending order of (score, member)."""
 
     def by_rank(self, start: int, stop: int, reverse: bool = False) -> list[tuple[bytes, float]]:
-        """Members of ranks start … stop (both included, within the length), counted from the end that `reverse` names."""
+        """Members of ranks start … stop (both included, within the length), counted from the end that `reverse`
+        names."""
 
     def first_rank_by_score(self, low: float, exclusive: bool) -> int:
         """How many members come before the first one with score >= low (> low if exclusive)."""
@@ -131,8 +133,8 @@ class Db(Protocol):
     shard: int
     shards: int
 
-    # Look up. `…_for_read` counts a hit or a miss and touches the LRU clock; a key that holds another type raises WRONGTYPE;
-    # an expired key is absent. Strings come as bytes.
+    # Look up. `…_for_read` counts a hit or a miss and touches the LRU clock; a key that holds another type raises
+    # WRONGTYPE; an expired key is absent. Strings come as bytes.
     def string_for_read(self, key: bytes) -> bytes | None: ...
     def hash_for_read(self, key: bytes) -> Hash | None: ...
     def list_for_read(self, key: bytes) -> List | None: ...
@@ -153,10 +155,12 @@ class Db(Protocol):
     def zset_to_fill(self, key: bytes) -> ZSet: ...
 
     def set_string(self, key: bytes, value: bytes, *, keep_ttl: bool = False, raw: bool = False) -> None:
-        """Create or overwrite (any type). Calls `changed` itself. `raw`: built in place (APPEND, SETRANGE), which OBJECT ENCODING shows."""
+        """Create or overwrite (any type). Calls `changed` itself. `raw`: built in place (APPEND, SETRANGE), which
+        OBJECT ENCODING shows."""
 
     def changed(self, key: bytes, times: int = 1) -> None:
-        """The value at `key` was changed: counts it, marks its watchers, wakes its waiters, deletes an aggregate that has become empty."""
+        """The value at `key` was changed: counts it, marks its watchers, wakes its waiters, deletes an aggregate that
+        has become empty."""
 
     # Keys.
     def exists(self, key: bytes) -> bool: ...
@@ -175,7 +179,8 @@ class Db(Protocol):
         """When it expires, in ms since 1970; -1 never; None if there is no such key."""
 
     def set_expire_at(self, key: bytes, at_ms: int) -> None:
-        """Of a key that is there; -1 removes it. Calls `changed`. A time that is past is the handler's to turn into `delete`."""
+        """Of a key that is there; -1 removes it. Calls `changed`. A time that is past is the handler's to turn into
+        `delete`."""
 
     def rename(self, source: bytes, destination: bytes) -> None:
         """Move value and expiry, over whatever is at the destination."""
@@ -192,15 +197,17 @@ class Db(Protocol):
         """Every key that has not expired."""
 
     def scan(self, cursor: int, count: int) -> tuple[int, list[tuple[bytes, str]]]:
-        """One step: the next cursor and (key, type) pairs. The cursor carries the slot (low 14 bits); at the end of the shard's slots
-        it names the first slot of the next shard, or is 0 after the last."""
+        """One step: the next cursor and (key, type) pairs. The cursor carries the slot (low 14 bits); at the end of the
+        shard's slots it names the first slot of the next shard, or is 0 after the last."""
 
     def flush(self, *, everywhere: bool = False) -> None:
         """Delete every key of this database, or of all."""
 
-    # Effects: what the log and the replicas will be told. By default a command that changed something is its own effect.
+    # Effects: what the log and the replicas will be told. By default a command that changed something is its own
+    # effect.
     def effect(self, *words: bytes) -> None:
-        """Say it in these words instead; called several times, they follow one another. For what is random, relative in time or computed in floating point."""
+        """Say it in these words instead; called several times, they follow one another. For what is random, relative in
+        time or computed in floating point."""
 
     def memory_of(self, key: bytes) -> int | None:
         """Bytes allocated for a key and its value."""

@@ -15,12 +15,12 @@ from mpkv.resp.replies import SetReply, Status
 _COMMAND = LOADING | STALE
 
 
-
 def categories(spec: Command) -> list[str]:
     """The ACL categories, derived from group and flags."""
     groups = {
-        "sorted-set": "@sortedset", "generic": "@keyspace", "transactions": "@transaction", "string": "@string", "hash": "@hash",
-        "list": "@list", "set": "@set", "pubsub": "@pubsub", "connection": "@connection", "server": None,
+        "sorted-set": "@sortedset", "generic": "@keyspace", "transactions": "@transaction", "string": "@string",
+        "hash": "@hash", "list": "@list", "set": "@set", "pubsub": "@pubsub", "connection": "@connection",
+        "server": None,
     }  # fmt: skip
     found = []
     if spec.flags & Flag.WRITE:
@@ -49,10 +49,22 @@ def _key_specs(spec: Command) -> list[Any]:
     if keys.first:
         last = keys.last if keys.last < 0 else keys.last - keys.first
         search = {b"type": b"range", b"spec": {b"lastkey": last, b"keystep": keys.step, b"limit": 0}}
-        found.append({b"flags": SetReply([Status(access), Status(kind)]), b"begin_search": {b"type": b"index", b"spec": {b"index": keys.first}}, b"find_keys": search})
+        found.append(
+            {
+                b"flags": SetReply([Status(access), Status(kind)]),
+                b"begin_search": {b"type": b"index", b"spec": {b"index": keys.first}},
+                b"find_keys": search,
+            }
+        )
     if keys.count_at:
         search = {b"type": b"keynum", b"spec": {b"keynumidx": 0, b"firstkey": 1, b"keystep": 1}}
-        found.append({b"flags": SetReply([Status(access), Status(kind)]), b"begin_search": {b"type": b"index", b"spec": {b"index": keys.count_at}}, b"find_keys": search})
+        found.append(
+            {
+                b"flags": SetReply([Status(access), Status(kind)]),
+                b"begin_search": {b"type": b"index", b"spec": {b"index": keys.count_at}},
+                b"find_keys": search,
+            }
+        )
     return found
 
 
@@ -61,7 +73,8 @@ def _info(spec: Command) -> list[Any]:
     if spec.keys.count_at:
         flags.append(Status(b"movablekeys"))
     return [
-        spec.name.encode(), spec.arity, SetReply(flags), spec.keys.first, spec.keys.last, spec.keys.step if spec.keys.first else 0,
+        spec.name.encode(), spec.arity, SetReply(flags),
+        spec.keys.first, spec.keys.last, spec.keys.step if spec.keys.first else 0,
         SetReply(Status(name.encode()) for name in categories(spec)), [], _key_specs(spec),
         [_info(member) for member in spec.subcommands.values()],
     ]  # fmt: skip
@@ -69,7 +82,8 @@ def _info(spec: Command) -> list[Any]:
 
 def _docs(spec: Command) -> dict[bytes, Any]:
     docs: dict[bytes, Any] = {
-        b"summary": spec.summary.encode(), b"since": spec.since.encode(), b"group": spec.group.encode(), b"complexity": spec.complexity.encode(),
+        b"summary": spec.summary.encode(), b"since": spec.since.encode(), b"group": spec.group.encode(),
+        b"complexity": spec.complexity.encode(),
     }  # fmt: skip
     if spec.subcommands:
         docs[b"subcommands"] = {member.name.encode(): _docs(member) for member in spec.subcommands.values()}
@@ -85,7 +99,9 @@ def _named(name: bytes) -> Command | None:
     return None if spec is None or spec.flags & Flag.INTERNAL else spec
 
 
-@command("COMMAND", arity=-1, flags=_COMMAND, since="2.8.13", complexity="O(N) where N is the total number of Redis commands")
+@command(
+    "COMMAND", arity=-1, flags=_COMMAND, since="2.8.13", complexity="O(N) where N is the total number of Redis commands"
+)
 def command_(conn: Any) -> list[Any]:
     """COMMAND -- Returns detailed information about all commands."""
     return [_info(spec) for spec in _top_level().values()]
@@ -97,7 +113,13 @@ def command_count(conn: Any) -> int:
     return len(_top_level())
 
 
-@command("COMMAND INFO", arity=-2, flags=_COMMAND, since="2.8.13", complexity="O(N) where N is the number of commands to look up")
+@command(
+    "COMMAND INFO",
+    arity=-2,
+    flags=_COMMAND,
+    since="2.8.13",
+    complexity="O(N) where N is the number of commands to look up",
+)
 def command_info(conn: Any, *names: bytes) -> list[Any]:
     """COMMAND INFO [command-name [command-name ...]] -- Returns information about one, multiple or all commands."""
     if not names:
@@ -105,16 +127,30 @@ def command_info(conn: Any, *names: bytes) -> list[Any]:
     return [None if (spec := _named(name)) is None else _info(spec) for name in names]
 
 
-@command("COMMAND DOCS", arity=-2, flags=_COMMAND, since="7.0.0", complexity="O(N) where N is the number of commands to look up")
+@command(
+    "COMMAND DOCS",
+    arity=-2,
+    flags=_COMMAND,
+    since="7.0.0",
+    complexity="O(N) where N is the number of commands to look up",
+)
 def command_docs(conn: Any, *names: bytes) -> dict[bytes, Any]:
-    """COMMAND DOCS [command-name [command-name ...]] -- Returns documentary information about one, multiple or all commands."""
+    """COMMAND DOCS [command-name [command-name ...]] -- Returns documentary information about one, multiple or all
+    commands."""
     specs = [spec for name in names if (spec := _named(name)) is not None] if names else list(_top_level().values())
     return {spec.name.encode(): _docs(spec) for spec in specs}
 
 
-@command("COMMAND LIST", arity=-2, flags=_COMMAND, since="7.0.0", complexity="O(N) where N is the total number of Redis commands")
+@command(
+    "COMMAND LIST",
+    arity=-2,
+    flags=_COMMAND,
+    since="7.0.0",
+    complexity="O(N) where N is the total number of Redis commands",
+)
 def command_list(conn: Any, *words: bytes) -> list[bytes]:
-    """COMMAND LIST [FILTERBY <MODULE module-name | ACLCAT category | PATTERN pattern>] -- Returns a list of command names."""
+    """COMMAND LIST [FILTERBY <MODULE module-name | ACLCAT category | PATTERN pattern>] -- Returns a list of command
+    names."""
     table = _top_level()
     if not words:
         return [name.encode() for name in table]
@@ -125,7 +161,11 @@ def command_list(conn: Any, *words: bytes) -> list[bytes]:
     if kind == b"module":
         return []
     if kind == b"aclcat":
-        return [name.encode() for name, spec in everything.items() if f"@{value.decode('latin-1').lower()}" in categories(spec)]
+        return [
+            name.encode()
+            for name, spec in everything.items()
+            if f"@{value.decode('latin-1').lower()}" in categories(spec)
+        ]
     if kind == b"pattern":
         return [name.encode() for name in everything if matches(value, name.encode(), True)]
     raise errors.SYNTAX
@@ -148,15 +188,28 @@ def _found(words: Sequence[bytes]) -> tuple[Command, list[int]]:
     return spec, keys
 
 
-@command("COMMAND GETKEYS", arity=-3, flags=_COMMAND, since="2.8.13", complexity="O(N) where N is the number of arguments to the command")
+@command(
+    "COMMAND GETKEYS",
+    arity=-3,
+    flags=_COMMAND,
+    since="2.8.13",
+    complexity="O(N) where N is the number of arguments to the command",
+)
 def command_getkeys(conn: Any, *words: bytes) -> list[bytes]:
     """COMMAND GETKEYS command [arg [arg ...]] -- Extracts the key names from an arbitrary command."""
     return [words[at] for at in _found(words)[1]]
 
 
-@command("COMMAND GETKEYSANDFLAGS", arity=-3, flags=_COMMAND, since="7.0.0", complexity="O(N) where N is the number of arguments to the command")
+@command(
+    "COMMAND GETKEYSANDFLAGS",
+    arity=-3,
+    flags=_COMMAND,
+    since="7.0.0",
+    complexity="O(N) where N is the number of arguments to the command",
+)
 def command_getkeysandflags(conn: Any, *words: bytes) -> list[Any]:
-    """COMMAND GETKEYSANDFLAGS command [arg [arg ...]] -- Extracts the key names and access flags for an arbitrary command."""
+    """COMMAND GETKEYSANDFLAGS command [arg [arg ...]] -- Extracts the key names and access flags for an arbitrary
+    command."""
     spec, keys = _found(words)
     write = bool(spec.flags & Flag.WRITE)
     flags = SetReply([Status(b"RW"), Status(b"update")] if write else [Status(b"RO"), Status(b"access")])
@@ -167,5 +220,3 @@ def command_getkeysandflags(conn: Any, *words: bytes) -> list[Any]:
 def command_help(conn: Any) -> Any:
     """COMMAND HELP -- Returns helpful text about the different subcommands."""
     return conn.server.help_of("command")
-
-

@@ -7,13 +7,28 @@ from typing import Any
 from mpkv import errors
 from mpkv.commands.args import Arguments
 from mpkv.commands.spec import (
-    ADMIN, ALLOW_BUSY, DANGEROUS, FAST, LOADING, NO_ASYNC_LOADING, NO_MULTI, NOSCRIPT, SETTLED, STALE, command,
+    ADMIN,
+    ALLOW_BUSY,
+    DANGEROUS,
+    FAST,
+    LOADING,
+    NO_ASYNC_LOADING,
+    NO_MULTI,
+    NOSCRIPT,
+    SETTLED,
+    STALE,
+    command,
 )  # fmt: skip
 from mpkv.errors import CommandError
 from mpkv.resp.replies import OK, Status
 
 
-@command("SAVE", arity=1, flags=ADMIN | NOSCRIPT | NO_ASYNC_LOADING | NO_MULTI | SETTLED, complexity="O(N) where N is the total number of keys in all databases")
+@command(
+    "SAVE",
+    arity=1,
+    flags=ADMIN | NOSCRIPT | NO_ASYNC_LOADING | NO_MULTI | SETTLED,
+    complexity="O(N) where N is the total number of keys in all databases",
+)
 async def save(conn: Any) -> Any:
     """SAVE -- Synchronously saves the database(s) to disk."""
     if not await conn.server.save():
@@ -41,9 +56,16 @@ def lastsave(conn: Any) -> int:
     return int(conn.server.saver.last_save_s)
 
 
-@command("SHUTDOWN", arity=-1, flags=ADMIN | NOSCRIPT | LOADING | STALE | NO_MULTI | ALLOW_BUSY | SETTLED, complexity="O(N) when saving, where N is the total number of keys in all databases when saving data, otherwise O(1)")
+@command(
+    "SHUTDOWN",
+    arity=-1,
+    flags=ADMIN | NOSCRIPT | LOADING | STALE | NO_MULTI | ALLOW_BUSY | SETTLED,
+    complexity="O(N) when saving, where N is the total number of keys in all databases when saving data, "
+    "otherwise O(1)",
+)
 def shutdown(conn: Any, *options: bytes) -> Any:
-    """SHUTDOWN [NOSAVE|SAVE] [NOW] [FORCE] [ABORT] -- Synchronously saves the database(s) to disk and shuts down the server."""
+    """SHUTDOWN [NOSAVE|SAVE] [NOW] [FORCE] [ABORT] -- Synchronously saves the database(s) to disk and shuts down the
+    server."""
     words = {option.lower() for option in options}
     if words - {b"save", b"nosave", b"now", b"force", b"abort"} or {b"save", b"nosave"} <= words:
         raise errors.SYNTAX

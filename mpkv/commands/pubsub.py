@@ -18,42 +18,82 @@ def _subscribe(conn: Any, kind: str, names: tuple[bytes, ...]) -> Any:
 
 def _unsubscribe(conn: Any, kind: str, names: tuple[bytes, ...]) -> Any:
     pubsub = conn.server.pubsub
-    for message in [pubsub.unsubscribe(conn, kind, name) for name in names] if names else pubsub.unsubscribe_all(conn, kind):
+    for message in (
+        [pubsub.unsubscribe(conn, kind, name) for name in names] if names else pubsub.unsubscribe_all(conn, kind)
+    ):
         conn.push(message)
     return conn.server.subscriptions_changed(conn)
 
 
-@command("SUBSCRIBE", arity=-2, flags=_SUBSCRIBE, since="2.0.0", complexity="O(N) where N is the number of channels to subscribe to.")
+@command(
+    "SUBSCRIBE",
+    arity=-2,
+    flags=_SUBSCRIBE,
+    since="2.0.0",
+    complexity="O(N) where N is the number of channels to subscribe to.",
+)
 def subscribe(conn: Any, *channels: bytes) -> Any:
     """SUBSCRIBE channel [channel ...] -- Listens for messages published to channels."""
     return _subscribe(conn, "channels", channels)
 
 
-@command("UNSUBSCRIBE", arity=-1, flags=_SUBSCRIBE, since="2.0.0", complexity="O(N) where N is the number of channels to unsubscribe.")
+@command(
+    "UNSUBSCRIBE",
+    arity=-1,
+    flags=_SUBSCRIBE,
+    since="2.0.0",
+    complexity="O(N) where N is the number of channels to unsubscribe.",
+)
 def unsubscribe(conn: Any, *channels: bytes) -> Any:
     """UNSUBSCRIBE [channel [channel ...]] -- Stops listening to messages posted to channels."""
     return _unsubscribe(conn, "channels", channels)
 
 
-@command("PSUBSCRIBE", arity=-2, flags=_SUBSCRIBE, since="2.0.0", complexity="O(N) where N is the number of patterns to subscribe to.")
+@command(
+    "PSUBSCRIBE",
+    arity=-2,
+    flags=_SUBSCRIBE,
+    since="2.0.0",
+    complexity="O(N) where N is the number of patterns to subscribe to.",
+)
 def psubscribe(conn: Any, *patterns: bytes) -> Any:
-    """PSUBSCRIBE pattern [pattern ...] -- Listens for messages published to channels that match one or more patterns."""
+    """PSUBSCRIBE pattern [pattern ...] -- Listens for messages published to channels that match one or more
+    patterns."""
     return _subscribe(conn, "patterns", patterns)
 
 
-@command("PUNSUBSCRIBE", arity=-1, flags=_SUBSCRIBE, since="2.0.0", complexity="O(N) where N is the number of patterns to unsubscribe.")
+@command(
+    "PUNSUBSCRIBE",
+    arity=-1,
+    flags=_SUBSCRIBE,
+    since="2.0.0",
+    complexity="O(N) where N is the number of patterns to unsubscribe.",
+)
 def punsubscribe(conn: Any, *patterns: bytes) -> Any:
-    """PUNSUBSCRIBE [pattern [pattern ...]] -- Stops listening to messages published to channels that match one or more patterns."""
+    """PUNSUBSCRIBE [pattern [pattern ...]] -- Stops listening to messages published to channels that match one or more
+    patterns."""
     return _unsubscribe(conn, "patterns", patterns)
 
 
-@command("SSUBSCRIBE", arity=-2, flags=_SUBSCRIBE, since="7.0.0", complexity="O(N) where N is the number of shard channels to subscribe to.")
+@command(
+    "SSUBSCRIBE",
+    arity=-2,
+    flags=_SUBSCRIBE,
+    since="7.0.0",
+    complexity="O(N) where N is the number of shard channels to subscribe to.",
+)
 def ssubscribe(conn: Any, *channels: bytes) -> Any:
     """SSUBSCRIBE shardchannel [shardchannel ...] -- Listens for messages published to shard channels."""
     return _subscribe(conn, "shard_channels", channels)
 
 
-@command("SUNSUBSCRIBE", arity=-1, flags=_SUBSCRIBE, since="7.0.0", complexity="O(N) where N is the number of shard channels to unsubscribe.")
+@command(
+    "SUNSUBSCRIBE",
+    arity=-1,
+    flags=_SUBSCRIBE,
+    since="7.0.0",
+    complexity="O(N) where N is the number of shard channels to unsubscribe.",
+)
 def sunsubscribe(conn: Any, *channels: bytes) -> Any:
     """SUNSUBSCRIBE [shardchannel [shardchannel ...]] -- Stops listening to messages posted to shard channels."""
     return _unsubscribe(conn, "shard_channels", channels)
@@ -61,8 +101,8 @@ def sunsubscribe(conn: Any, *channels: bytes) -> Any:
 
 @command(
     "PUBLISH", arity=3, flags=PUBSUB | LOADING | STALE | FAST | MAY_REPLICATE, since="2.0.0",
-    complexity="O(N+M) where N is the number of clients subscribed to the receiving channel and M is the total number of subscribed patterns "
-    "(by any client).",
+    complexity="O(N+M) where N is the number of clients subscribed to the receiving channel and M is the total number "
+    "of subscribed patterns (by any client).",
 )  # fmt: skip
 def publish(conn: Any, channel: bytes, message: bytes) -> int:
     """PUBLISH channel message -- Posts a message to a channel."""
@@ -91,13 +131,21 @@ def _counts(conn: Any, kind: str, channels: tuple[bytes, ...]) -> list[Any]:
     return [item for name in channels for item in (name, len(listeners.get(name, ())))]
 
 
-@command("PUBSUB CHANNELS", arity=-2, flags=_ASK, since="2.8.0", complexity="O(N) where N is the number of active channels.")
+@command(
+    "PUBSUB CHANNELS", arity=-2, flags=_ASK, since="2.8.0", complexity="O(N) where N is the number of active channels."
+)
 def pubsub_channels(conn: Any, *pattern: bytes) -> list[bytes]:
     """PUBSUB CHANNELS [pattern] -- Returns the active channels."""
     return _names(conn, "channels", pattern)
 
 
-@command("PUBSUB NUMSUB", arity=-2, flags=_ASK, since="2.8.0", complexity="O(N) for the NUMSUB subcommand, where N is the number of requested channels")
+@command(
+    "PUBSUB NUMSUB",
+    arity=-2,
+    flags=_ASK,
+    since="2.8.0",
+    complexity="O(N) for the NUMSUB subcommand, where N is the number of requested channels",
+)
 def pubsub_numsub(conn: Any, *channels: bytes) -> list[Any]:
     """PUBSUB NUMSUB [channel [channel ...]] -- Returns a count of subscribers to channels."""
     return _counts(conn, "channels", channels)
@@ -109,13 +157,25 @@ def pubsub_numpat(conn: Any) -> int:
     return len(conn.server.pubsub.listeners("patterns"))
 
 
-@command("PUBSUB SHARDCHANNELS", arity=-2, flags=_ASK, since="7.0.0", complexity="O(N) where N is the number of active shard channels.")
+@command(
+    "PUBSUB SHARDCHANNELS",
+    arity=-2,
+    flags=_ASK,
+    since="7.0.0",
+    complexity="O(N) where N is the number of active shard channels.",
+)
 def pubsub_shardchannels(conn: Any, *pattern: bytes) -> list[bytes]:
     """PUBSUB SHARDCHANNELS [pattern] -- Returns the active shard channels."""
     return _names(conn, "shard_channels", pattern)
 
 
-@command("PUBSUB SHARDNUMSUB", arity=-2, flags=_ASK, since="7.0.0", complexity="O(N) for the SHARDNUMSUB subcommand, where N is the number of requested shard channels")
+@command(
+    "PUBSUB SHARDNUMSUB",
+    arity=-2,
+    flags=_ASK,
+    since="7.0.0",
+    complexity="O(N) for the SHARDNUMSUB subcommand, where N is the number of requested shard channels",
+)
 def pubsub_shardnumsub(conn: Any, *channels: bytes) -> list[Any]:
     """PUBSUB SHARDNUMSUB [shardchannel [shardchannel ...]] -- Returns the count of subscribers of shard channels."""
     return _counts(conn, "shard_channels", channels)

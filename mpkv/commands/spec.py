@@ -4,11 +4,12 @@
     def lpush(db, key, *elements):
         '''LPUSH key element [element ...] -- push at the head; reply with the new length.'''
 
-The first parameter's name says where a handler runs: `db` on the shard that owns the keys, `conn` in the frontend. Handlers get
-their arguments as bytes (without the command's name), return a value (see `mpkv.resp.replies`) or raise `CommandError`.
+The first parameter's name says where a handler runs: `db` on the shard that owns the keys, `conn` in the frontend.
+Handlers get their arguments as bytes (without the command's name), return a value (see `mpkv.resp.replies`) or raise
+`CommandError`.
 
-A sub-command is declared under both its words (``"OBJECT ENCODING"``); its container comes into being by that. In the table,
-in metrics and in ACL rules it is called ``object|encoding``.
+A sub-command is declared under both its words (``"OBJECT ENCODING"``); its container comes into being by that. In the
+table, in metrics and in ACL rules it is called ``object|encoding``.
 
 Numbers: a command's number is its place in the sorted table. Frontend and workers run the same code, so they agree.
 """
@@ -32,9 +33,10 @@ FAMILIES: Final = (
 #: Module of a family -> the group that COMMAND DOCS and the ACL categories call it by.
 GROUPS: Final = {
     "strings": "string", "hashes": "hash", "lists": "list", "sets": "set", "sorted_sets": "sorted-set",
-    "sorted_set_pops": "sorted-set", "sorted_set_ranges": "sorted-set", "sorted_set_algebra": "sorted-set", "generic": "generic",
-    "keyspace": "generic", "connection": "connection", "server": "server", "introspection": "server", "configuration": "server",
-    "persistence": "server", "pubsub": "pubsub", "transactions": "transactions", "debug": "server",
+    "sorted_set_pops": "sorted-set", "sorted_set_ranges": "sorted-set", "sorted_set_algebra": "sorted-set",
+    "generic": "generic", "keyspace": "generic", "connection": "connection", "server": "server",
+    "introspection": "server", "configuration": "server", "persistence": "server", "pubsub": "pubsub",
+    "transactions": "transactions", "debug": "server",
 }  # fmt: skip
 
 
@@ -92,8 +94,8 @@ class Keys:
     :param first: the first key's word; 0 = the command has no keys at fixed places
     :param last: the last key's word; negative counts from the end
     :param step: from one key to the next (MSET: 2)
-    :param count_at: the word that says how many keys follow it (ZUNION: 1); the keys begin right after it. `first`, if not 0,
-        is then one more key (ZUNIONSTORE: 1 and count_at=2)
+    :param count_at: the word that says how many keys follow it (ZUNION: 1); the keys begin right after it. `first`, if
+        not 0, is then one more key (ZUNIONSTORE: 1 and count_at=2)
     """
 
     first: int = 0
@@ -131,18 +133,22 @@ EVERY_SECOND_KEY: Final = Keys(1, -1, 2)
 class Across:
     """How several shards answer one command together (class S).
 
-    :param merge: makes one reply of the parts' decoded replies. It gets ``(request, parts)``: the words of the whole request and a
-        list of ``(words of the part, decoded reply)`` in order of shards, and returns a value or a `CommandError`. It concatenates and counts; it
-        does not compute. Errors never reach it: the first part's error is the reply.
-    :param everywhere: sent to all shards, whatever its keys (DBSIZE, FLUSHALL); otherwise the words are dealt out by key
-    :param part: the words of one shard's part: ``(request, key indexes of that shard, holds the first key) -> words``; by default the request with
-        the keys (and, with a step, what belongs to them) of the shard alone, the count word corrected
+    :param merge: makes one reply of the parts' decoded replies. It gets ``(request, parts)``: the words of the whole
+        request and a list of ``(words of the part, decoded reply)`` in order of shards, and returns a value or a
+        `CommandError`. It concatenates and counts; it does not compute. Errors never reach it: the first part's error
+        is the reply.
+    :param everywhere: sent to all shards, whatever its keys (DBSIZE, FLUSHALL); otherwise the words are dealt out by
+        key
+    :param part: the words of one shard's part: ``(request, key indexes of that shard, holds the first key) -> words``;
+        by default the request with the keys (and, with a step, what belongs to them) of the shard alone, the count word
+        corrected
     """
 
     merge: Callable[[Sequence[bytes], list[tuple[Sequence[bytes], Any]]], Any]
     everywhere: bool = False
     part: Callable[[Sequence[bytes], list[int], bool], list[bytes]] | None = None
-    #: a compiled merge that does the same as `merge`: "ok" (all say OK), "sum" (integers), "places" (arrays in key order)
+    #: a compiled merge that does the same as `merge`: "ok" (all say OK), "sum" (integers), "places" (arrays in key
+    #: order)
     native: str = ""
 
 
@@ -202,14 +208,15 @@ def command(
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Declare a command; `name` is one word, or two for a sub-command.
 
-    The docstring's first line gives the syntax and, after `` -- ``, the summary.
+    The docstring's first paragraph gives the syntax and, after `` -- ``, the summary.
     """
 
     def declare(handler: Callable[..., Any]) -> Callable[..., Any]:
         lower = name.lower().replace(" ", "|")
         assert lower not in _declared, f"{name} is declared twice"
         family = handler.__module__.rpartition(".")[2]
-        syntax, _, summary = (inspect.getdoc(handler) or name).partition("\n")[0].partition(" -- ")
+        paragraph = (inspect.getdoc(handler) or name).partition("\n\n")[0]
+        syntax, _, summary = " ".join(paragraph.split()).partition(" -- ")
         _declared[lower] = Command(
             lower, handler, arity, keys, flags, GROUPS.get(family, "generic"), across, since, complexity, effect,
             summary=summary, syntax=syntax,
@@ -234,7 +241,8 @@ def load() -> dict[str, Command]:
         member = _declared[name]
         if container not in _declared:
             _declared[container] = Command(
-                container, container_handler, -2, NO_KEYS, Flag(0), member.group, None, member.since, "Depends on subcommand.", "",
+                container, container_handler, -2, NO_KEYS, Flag(0), member.group, None, member.since,
+                "Depends on subcommand.", "",
                 summary=f"A container for {container} commands.", syntax=container.upper(),
             )  # fmt: skip
         _declared[container].subcommands[word.encode()] = member

@@ -20,7 +20,13 @@ def multi(conn: Any) -> Any:
     return OK
 
 
-@command("EXEC", arity=1, flags=NOSCRIPT | LOADING | STALE | SKIP_SLOWLOG, since="1.2.0", complexity="Depends on commands in the transaction")
+@command(
+    "EXEC",
+    arity=1,
+    flags=NOSCRIPT | LOADING | STALE | SKIP_SLOWLOG,
+    since="1.2.0",
+    complexity="Depends on commands in the transaction",
+)
 def exec_(conn: Any) -> Any:
     """EXEC -- Executes all commands in a transaction."""
     if conn.transaction is None:

@@ -10,7 +10,7 @@ cdef enum:
     # Why a connection does not read on. Zero: it does.
     STOP_BLOCKED = 1            # waits for a key (BLPOP)
     STOP_ROOM = 2               # a link or the intent ring is full
-    STOP_IN_FLIGHT = 4          # too many of its own replies are outstanding
+    STOP_IN_FLIGHT = 4          # too many of its own requests, or bytes of them, are under way
     STOP_SETTLING = 8           # a command waits for the replies before it
     STOP_TASK = 16              # a command of the frontend is under way
     STOP_PAUSED = 32            # CLIENT PAUSE
@@ -39,6 +39,11 @@ cdef class Connection(Receiver):
     cdef uint64_t next_in, next_out     # places given to requests; the place of the next reply to leave
     cdef stash_t* stash         # a ring by place
     cdef uint64_t stash_room
+    cdef size_t stash_bytes
+    cdef size_t in_flight_bytes # of its requests; at least, see _is_over_its_share
+    cdef size_t older_bytes     # of them: those of requests before the place `mark`
+    cdef uint64_t mark
+    cdef bint at_end            # the client has sent its last byte
     cdef bint closing_after_replies
     cdef bint in_run
     cdef bint backed_up         # the transport holds more than it likes
@@ -65,4 +70,5 @@ cdef class Connection(Receiver):
     cdef int _put_aside(self, uint64_t index, const char* data, size_t size) except -1
     cdef int _after_reply(self) except -1
     cdef int _answer(self, const char* data, size_t size) except -1
+    cdef bint _is_over_its_share(self) noexcept
     cdef int _update_reading(self) except -1

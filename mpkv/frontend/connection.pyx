@@ -1,13 +1,16 @@
 """Steps 1, 2 and 13: one client's connection – bytes in, requests out of them, replies back in request order.
 
-A request takes a *place* when it is dispatched; its reply leaves when those of all earlier places have left. Replies usually come in order and go
-straight into the output buffer; one that overtakes is put aside in a small ring.
+A request takes a *place* when it is dispatched; its reply leaves when those of all earlier places have left. Replies
+usually come in order and go straight into the output buffer; one that overtakes is put aside in a small ring.
 
-What bounds a connection: a slice of requests per turn of the loop (`SLICE`), so that a deep pipeline does not delay the others; the number of its
-replies outstanding (`MOST_OUTSTANDING`); reading pauses while more than `INPUT_PAUSE` bytes wait to be parsed, and the query-buffer limit closes
-it; output beyond the client's limit closes it too. While it is `stopped`, for any of the reasons in connection.pxd, nothing is parsed.
+What bounds a connection: a slice of requests per turn of the loop (`SLICE`), so that a deep pipeline does not delay the
+others; the number of its replies outstanding (`MOST_OUTSTANDING`) and the bytes of its requests under way
+(client-max-inflight); while it is stopped, reading pauses at `INPUT_PAUSE` bytes that wait to be parsed; a request that
+outgrows the query-buffer limit closes it, and so does output beyond the client's limit. While it is `stopped`, for any
+of the reasons in connection.pxd, nothing is parsed.
 
-All connections read into one shared buffer; bytes are copied only when a request is incomplete. An idle connection owns no buffers.
+All connections read into one shared buffer; bytes are copied only when a request is incomplete. An idle connection owns
+no buffers.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
@@ -33,6 +36,7 @@ cdef enum:
     SLICE = 256                     # requests of one connection in one turn
     MOST_OUTSTANDING = 4096         # replies a connection may be owed
     INPUT_PAUSE = 1024 * 1024       # unparsed bytes beyond which reading pauses while the connection is stopped
+    UNAUTHENTICATED_INPUT = 1024 * 1024
     KEEP_BUFFER = 16 * 1024         # larger buffers are given back when empty
     OUTPUT_CHUNK = 1024 * 1024      # output is handed to the transport at the latest when it is that large
 
@@ -43,7 +47,8 @@ _shared_view = PyMemoryView_FromMemory(_shared, SHARED_BUFFER, PyBUF_WRITE)
 cdef class Connection(Receiver):
     """An asyncio BufferedProtocol.
 
-    `server` is the frontend: it must have ``perform(connection, words)``, ``opened``, ``closed``, ``blocked`` and ``protocol_error``.
+    `server` is the frontend: it must have ``perform(connection, words)``, ``opened``, ``closed``, ``blocked`` and
+    ``protocol_error``.
     """
 
     def __cinit__(self, server, Router router, uint64_t id):
@@ -66,7 +71,7 @@ cdef class Connection(Receiver):
         self.stash = NULL
         self.stash_room = 0
 
-    # -- the transport's side -----------------------------------------------------------------------------------------------
+    # -- the transport's side ------------------------------------------------------------------------------------------
 
     def connection_made(self, transport):
         self.transport = transport
@@ -81,8 +86,17 @@ cdef class Connection(Receiver):
             buffer_free(&self.output)
 
     def eof_received(self):
-        """The client has sent its last byte; like Redis, what it is still owed is dropped with the connection."""
-        return False
+        """The client has sent its last byte: what came before it is still executed and answered, but for waits."""
+        if self.stopped & STOP_BLOCKED:
+            self._write()
+            return False
+        self.at_end = True
+        self._close_at_end()
+        return True
+
+    def _close_at_end(self):
+        if self.at_end and not self.stopped and not self.closed:
+            self.close_after_replies()
 
     def pause_writing(self):
         self.backed_up = True
@@ -122,6 +136,12 @@ cdef class Connection(Receiver):
             self.input.size += size
             self._continue()
         self._update_reading()
+        if self.output.size:
+            # Answered here: nothing that the link brings would write it out
+            if self.next_in == self.next_out:
+                self._write()
+            else:
+                self.router.schedule_flush()
 
     cdef int _keep(self, const char* data, size_t size) except -1:
         if buffer_append(&self.input, data, size) < 0:
@@ -147,20 +167,23 @@ cdef class Connection(Receiver):
         cdef size_t left = self.input.size - self.start
         if self.closed:
             return 0
-        if left > self.router.query_buffer_limit or (not self.authenticated and left > (1 << 20)):
-            self.server.query_buffer_exceeded(self)
-            return 0
-        if self.stopped and left > INPUT_PAUSE:
-            if not self.reading_paused:
+        if self.stopped:
+            if left > INPUT_PAUSE and not self.reading_paused:
                 self.reading_paused = True
                 self.router.pauses += 1
                 self.transport.pause_reading()
-        elif self.reading_paused:
+            return 0
+        # What is left now is one unfinished request
+        if left > self.router.query_buffer_limit or (not self.authenticated and left > UNAUTHENTICATED_INPUT):
+            self.server.query_buffer_exceeded(self)
+            return 0
+        if self.reading_paused:
             self.reading_paused = False
-            self.transport.resume_reading()
+            if not self.at_end:
+                self.transport.resume_reading()
         return 0
 
-    # -- requests -----------------------------------------------------------------------------------------------------------
+    # -- requests ------------------------------------------------------------------------------------------------------
 
     cdef size_t _run(self, const char* data, size_t size) except? 0xFFFFFFFFFFFFFFFF:
         """Dispatch the requests in `data`; how many bytes were consumed."""
@@ -190,6 +213,7 @@ cdef class Connection(Receiver):
                     done = size
                     break
                 done += self.parser.consumed
+                self.in_flight_bytes += self.parser.consumed
         finally:
             self.in_run = False
         if self.stopped & STOP_CLOSING:
@@ -201,7 +225,9 @@ cdef class Connection(Receiver):
         cdef const info_t* info
         cdef int routed
         cdef size_t i
-        if self.next_in - self.next_out >= MOST_OUTSTANDING:
+        if (
+            self.next_in - self.next_out >= MOST_OUTSTANDING or self.in_flight_bytes > self.router.client_in_flight_limit
+        ) and self._is_over_its_share():
             self.stopped |= STOP_IN_FLIGHT
             return NOT_NOW
         if self.plain:
@@ -233,6 +259,23 @@ cdef class Connection(Receiver):
             return NOT_NOW
         return 0
 
+    cdef bint _is_over_its_share(self) noexcept:
+        """Whether it must wait for replies first.
+
+        The bytes under way are not booked reply by reply: they are counted in two generations, and the older is done
+        when the reply to its last request has left. So they are never underrated, and a lone request of any size may
+        go.
+        """
+        cdef int generation
+        for generation in range(2):
+            if self.next_out >= self.mark:
+                self.in_flight_bytes -= self.older_bytes
+                self.older_bytes = self.in_flight_bytes
+                self.mark = self.next_in
+        if self.next_in - self.next_out >= MOST_OUTSTANDING:
+            return True
+        return self.in_flight_bytes > self.router.client_in_flight_limit
+
     def take_place(self) -> int:
         """The place of the next reply: every request takes one."""
         self.next_in += 1
@@ -249,7 +292,7 @@ cdef class Connection(Receiver):
         """Replies that it is owed."""
         return self.next_in - self.next_out
 
-    # -- stopping and going on ----------------------------------------------------------------------------------------------
+    # -- stopping and going on -----------------------------------------------------------------------------------------
 
     def stop(self, unsigned reason) -> None:
         self.stopped |= reason
@@ -272,8 +315,11 @@ cdef class Connection(Receiver):
         self.stopped &= ~(<uint32_t>(STOP_SLICE | STOP_ROOM))
         self._continue()
         self._update_reading()
+        if self.output.size:
+            self.router.schedule_flush()
+        self._close_at_end()
 
-    # -- replies ------------------------------------------------------------------------------------------------------------
+    # -- replies -------------------------------------------------------------------------------------------------------
 
     cdef int deliver(self, uint64_t index, uint32_t kind, const char* data, size_t size) except -1:
         """Step 12: a reply from a shard."""
@@ -282,6 +328,8 @@ cdef class Connection(Receiver):
         if kind == BLOCKED:
             self.stopped |= STOP_BLOCKED
             self.server.blocked(self, PyBytes_FromStringAndSize(data, size))
+            if self.at_end:
+                self._close_gently()
             return 0
         if kind == LATE:
             self.server.unblocked(self)
@@ -295,7 +343,8 @@ cdef class Connection(Receiver):
         return self._put_aside(index, data, size)
 
     cdef int lose(self, uint64_t index) except -1:
-        """The worker died: whether the command was executed is not known, and the client learns that by the end of its connection."""
+        """The worker died: whether the command was executed is not known, and the client learns that by the end of its
+        connection."""
         if not self.closed:
             self.server.outcome_unknown(self)
         return 0
@@ -342,6 +391,9 @@ cdef class Connection(Receiver):
         memcpy(slot.data, data, size)
         slot.size = size
         slot.ready = True
+        self.stash_bytes += size
+        if self.stash_bytes > OUTPUT_CHUNK:
+            self.server.output_backed_up(self)
         return 0
 
     def _take_stashed(self):
@@ -352,6 +404,7 @@ cdef class Connection(Receiver):
             free(slot.data)
             slot.data = NULL
             slot.ready = False
+            self.stash_bytes -= slot.size
             self.next_out += 1
             slot = &self.stash[self.next_out & (self.stash_room - 1)]
         if self.next_out == self.next_in and self.stash_room > 64:
@@ -362,7 +415,8 @@ cdef class Connection(Receiver):
         if self.stopped:
             outstanding = self.next_in - self.next_out
             if self.stopped & STOP_IN_FLIGHT and outstanding <= MOST_OUTSTANDING // 2:
-                self.release(STOP_IN_FLIGHT)
+                if not self._is_over_its_share():
+                    self.release(STOP_IN_FLIGHT)
             if self.stopped & STOP_SETTLING and outstanding == 0:
                 self.release(STOP_SETTLING)
         if self.closing_after_replies and self.next_in == self.next_out:
@@ -399,7 +453,8 @@ cdef class Connection(Receiver):
             buffer_free(&out)
 
     def push(self, value) -> None:
-        """Send something that is no reply: a published message. Nothing is sent while an earlier reply is partly out: replies leave whole."""
+        """Send something that is no reply: a published message. Nothing is sent while an earlier reply is partly out:
+        replies leave whole."""
         cdef Buffer out
         cdef int mode = self.reply_mode
         if self.closed:
@@ -423,6 +478,7 @@ cdef class Connection(Receiver):
             self.bytes_out += self.output.size
             self.router.bytes_out += self.output.size
             self.router.writes += 1
+            self.last_active = self.router.seconds
             self.transport.write(PyBytes_FromStringAndSize(self.output.data, self.output.size))
             self.output.size = 0
             if self.output.capacity > KEEP_BUFFER:
@@ -435,7 +491,7 @@ cdef class Connection(Receiver):
         self.noted = False
         self._write()
 
-    # -- the end ------------------------------------------------------------------------------------------------------------
+    # -- the end -------------------------------------------------------------------------------------------------------
 
     def close_after_replies(self) -> None:
         """Answer what is owed, then close; nothing more is parsed."""
@@ -461,7 +517,10 @@ cdef class Connection(Receiver):
 
     @property
     def output_bytes(self) -> int:
-        return self.output.size + (self.transport.get_write_buffer_size() if self.transport is not None and not self.closed else 0)
+        gathered = self.output.size + self.stash_bytes
+        if self.transport is None or self.closed:
+            return gathered
+        return gathered + self.transport.get_write_buffer_size()
 
     @property
     def descriptor(self) -> int:
@@ -470,6 +529,17 @@ cdef class Connection(Receiver):
     @property
     def is_blocked(self) -> bool:
         return bool(self.stopped & STOP_BLOCKED)
+
+
+def trim_idle(dict clients, double since) -> list:
+    """The clients that have been silent since then and are owed nothing; they give back what waiting does not need."""
+    cdef Connection conn
+    idle = []
+    for conn in clients.values():
+        if conn.last_active < since and not conn.stopped and conn.next_in == conn.next_out:
+            conn.parser.trim()
+            idle.append(conn)
+    return idle
 
 
 def release_task(Connection conn) -> None:

@@ -13,14 +13,14 @@ from mpkv.errors import CommandError
 
 NOAUTH: Final = CommandError("NOAUTH Authentication required.")
 MISCONF: Final = CommandError(
-    "MISCONF mpkv is configured to save RDB snapshots, but it's currently unable to persist to disk. Commands that may modify the data set "
-    "are disabled, because this instance is configured to report errors during writes if RDB snapshotting fails "
-    "(stop-writes-on-bgsave-error option). Please check the logs for details about the RDB error."
+    "MISCONF mpkv is configured to save RDB snapshots, but it's currently unable to persist to disk. Commands that may "
+    "modify the data set are disabled, because this instance is configured to report errors during writes if RDB "
+    "snapshotting fails (stop-writes-on-bgsave-error option). Please check the logs for details about the RDB error."
 )
 NOT_IN_MULTI: Final = CommandError("ERR Command not allowed inside a transaction")
 DEBUG_REFUSED: Final = CommandError(
-    "ERR DEBUG command not allowed. If the enable-debug-command option is set to \"local\", you can run it from a local connection, "
-    "otherwise you need to set this option in the configuration file, and then restart the server."
+    'ERR DEBUG command not allowed. If the enable-debug-command option is set to "local", you can run it from a local '
+    "connection, otherwise you need to set this option in the configuration file, and then restart the server."
 )
 
 Check = Callable[[Any, Command, Sequence[bytes]], CommandError | None]
@@ -50,10 +50,16 @@ def can_persist(conn: Any, spec: Command, words: Sequence[bytes]) -> CommandErro
 
 def fits_subscription(conn: Any, spec: Command, words: Sequence[bytes]) -> CommandError | None:
     """A RESP2 client that is subscribed can only change its subscriptions, ping and leave."""
-    if conn.subscriptions is None or conn.protocol == 3 or spec.flags & Flag.PUBSUB or spec.flags & Flag.WHILE_SUBSCRIBED:
+    if (
+        conn.subscriptions is None
+        or conn.protocol == 3
+        or spec.flags & Flag.PUBSUB
+        or spec.flags & Flag.WHILE_SUBSCRIBED
+    ):
         return None
     return CommandError(
-        f"ERR Can't execute '{spec.name}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context"
+        f"ERR Can't execute '{spec.name}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in "
+        "this context"
     )
 
 

@@ -1,12 +1,15 @@
-"""The intent ring: writes with several parts that are under way, in the shared segment, so that they outlive the frontend.
+"""The intent ring: writes with several parts that are under way, in the shared segment, so that they outlive the
+frontend.
 
-A multi-part write stands here, payload included, before its first part is sent and until all its parts have answered (R1). A new
-frontend completes what it finds, in order (R10): a part whose number is above the last one its worker executed is sent again.
+A multi-part write stands here, payload included, before its first part is sent and until all its parts have answered
+(R1). A new frontend completes what it finds, in order (R10): a part whose number is above the last one its worker
+executed is sent again.
 
-Layout of the area: `head` and `tail` (offsets that only grow), then a ring of records. A record is published by moving `tail` after it is
-whole; it is dropped by moving `head` over it when it and all before it are closed. One writer, the frontend; one reader, its successor. A record that
-does not fit before the end of the ring is preceded by a filler. A write whose payload would take more than a quarter of the ring goes into a file of
-its own in the runtime folder, and its record names the file.
+Layout of the area: `head` and `tail` (offsets that only grow), then a ring of records. A record is published by moving
+`tail` after it is whole; it is dropped by moving `head` over it when it and all before it are closed. One writer, the
+frontend; one reader, its successor. A record that does not fit before the end of the ring is preceded by a filler. A
+write whose payload would take more than a quarter of the ring goes into a file of its own in the runtime folder, and
+its record names the file.
 """
 
 from cpython.bytes cimport PyBytes_FromStringAndSize
@@ -66,7 +69,8 @@ cdef class IntentRing:
         return self._header.tail - self._header.head
 
     def has_room(self, size_bytes: int, parts: int) -> bool:
-        """Whether a write of so many bytes in its words can be opened; one that is spilled always can while a record fits."""
+        """Whether a write of so many bytes in its words can be opened; one that is spilled always can while a record
+        fits."""
         cdef uint64_t size = sizeof(record_t) + <uint64_t>size_bytes + <uint64_t>parts * 128
         cdef uint64_t used = self._header.tail - self._header.head
         if size > self._room // 4:
@@ -74,7 +78,8 @@ cdef class IntentRing:
         return not self.enabled or used + 2 * size <= self._room
 
     def open(self, number: int, parts: list):
-        """Publish a write: `parts` = [(shard, envelope bytes)]. Returns what `close` takes, or None when the ring is full."""
+        """Publish a write: `parts` = [(shard, envelope bytes)]. Returns what `close` takes, or None when the ring is
+        full."""
         cdef uint64_t size = sizeof(record_t)
         cdef uint64_t at, to_end
         cdef record_t* record

@@ -29,7 +29,7 @@ cdef class Link:
     cdef expected_t* ring
     cdef uint64_t head, tail, room  # room: a power of two
     cdef readonly uint64_t in_flight_bytes
-    cdef readonly uint64_t in_flight_limit
+    cdef public uint64_t in_flight_limit
     cdef object retained            # deque of [batch, envelopes not answered]
     cdef object unsent              # batches that ZeroMQ had no room for
     cdef dict late                  # number -> (receiver, index, envelope) of blocked requests

@@ -1,12 +1,13 @@
 """Step 7: the frontend's end of the way to one worker.
 
-Requests are gathered into one batch and sent as one message, at the end of a turn of the event loop or when the batch is large. Replies come back in
-the same order (R2), so a ring of expected replies is all the book-keeping there is. Batches are kept until all their envelopes are answered:
-when the worker dies, what it had not begun is sent to its successor, in order.
+Requests are gathered into one batch and sent as one message, at the end of a turn of the event loop or when the batch
+is large. Replies come back in the same order (R2), so a ring of expected replies is all the book-keeping there is.
+Batches are kept until all their envelopes are answered: when the worker dies, what it had not begun is sent to its
+successor, in order.
 
-ZeroMQ's part is small on purpose. A link is one PAIR socket that lives as long as both its ends do: every incarnation of either gets a fresh socket and
-endpoint, the old one is closed with linger 0, and automatic reconnection is never relied on. What bounds the queue is `in_flight_limit`, not the
-high-water mark, which is set beyond it.
+ZeroMQ's part is small on purpose. A link is one PAIR socket that lives as long as both its ends do: every incarnation
+of either gets a fresh socket and endpoint, the old one is closed with linger 0, and automatic reconnection is never
+relied on. What bounds the queue is `in_flight_limit`, not the high-water mark, which is set beyond it.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
@@ -22,6 +23,7 @@ from mpkv.wire cimport (
 
 import logging
 from collections import deque
+from functools import cache
 
 import zmq
 
@@ -32,9 +34,19 @@ logger = logging.getLogger(__name__)
 cdef enum:
     BATCH_BYTES = 64 * 1024         # a batch that large is sent at once: the worker begins while the frontend goes on reading
     BATCH_COUNT = 512
+    SECOND_BATCH_COUNT = 64         # a batch of this size goes although one is under way: the worker must not run dry
+
+# as plain numbers: looking an enumeration up costs more than the call
+EVENTS, POLLIN, NOBLOCK = int(zmq.EVENTS), int(zmq.POLLIN), int(zmq.NOBLOCK)
 
 #: Messages that ZeroMQ holds at most for each direction: beyond what `in_flight_limit` lets come into being.
 HIGH_WATER_MARK = 100_000
+
+
+@cache
+def _context():
+    """One I/O thread serves all links of this process."""
+    return zmq.Context(io_threads=1)
 
 
 class LinkFault(Exception):
@@ -42,7 +54,8 @@ class LinkFault(Exception):
 
 
 cdef class Link:
-    """:param clock: returns the frontend's time in ms; :param on_event: called with (link, payload) for a worker's news"""
+    """:param clock: returns the frontend's time in ms; :param on_event: called with (link, payload) for a worker's
+    news"""
 
     def __cinit__(self, int shard, clock, on_event, in_flight_limit=32 << 20):
         self.shard = shard
@@ -61,12 +74,12 @@ cdef class Link:
         free(self.ring)
         buffer_free(&self.out)
 
-    # -- life ---------------------------------------------------------------------------------------------------------------
+    # -- life ----------------------------------------------------------------------------------------------------------
 
-    def open(self, context, endpoint: str, epoch: int, incarnation: int) -> int:
+    def open(self, endpoint: str, epoch: int, incarnation: int) -> int:
         """Connect to an incarnation of the worker; the descriptor to watch."""
         assert not self.up and self.socket is None
-        socket = context.socket(zmq.PAIR)
+        socket = _context().socket(zmq.PAIR)
         socket.linger = 0
         socket.sndhwm = socket.rcvhwm = HIGH_WATER_MARK
         socket.immediate = 1
@@ -92,7 +105,8 @@ cdef class Link:
         self.unsent.clear()
 
     def forget_executed(self, executing: int) -> int:
-        """After the worker's death: requests up to `executing` are lost (it may have run them), the others wait; how many were lost."""
+        """After the worker's death: requests up to `executing` are lost (it may have run them), the others wait; how
+        many were lost."""
         cdef uint64_t at, to
         cdef expected_t* expected
         lost = []
@@ -164,7 +178,7 @@ cdef class Link:
                 at += head.size
         return found
 
-    # -- out ----------------------------------------------------------------------------------------------------------------
+    # -- out -----------------------------------------------------------------------------------------------------------
 
     cdef int _expect(self, Receiver receiver, uint64_t index, uint64_t number, uint64_t size) except -1:
         cdef expected_t* grown
@@ -241,13 +255,22 @@ cdef class Link:
             self.unsent.append(batch)
         else:
             try:
-                self.socket.send(batch, zmq.NOBLOCK)
+                self.socket.send(batch, NOBLOCK)
             except zmq.Again:
                 self.unsent.append(batch)
 
     cdef int flush(self) except -1:
+        """Send the batch, unless one is under way and this one is small: then it gathers more until the other is
+        answered.
+
+        That is Nagle's rule. It costs no time – the worker is busy meanwhile – and makes batches larger exactly when
+        there is much to do.
+        """
+        cdef size_t under_way
         if self.count:
-            self.flush_now()
+            under_way = len(self.retained)
+            if under_way == 0 or (under_way == 1 and self.count >= SECOND_BATCH_COUNT) or self.is_full():
+                self.flush_now()
         return 0
 
     def retry(self) -> None:
@@ -286,7 +309,7 @@ cdef class Link:
         finally:
             free(args)
 
-    # -- in -----------------------------------------------------------------------------------------------------------------
+    # -- in ------------------------------------------------------------------------------------------------------------
 
     cdef int drain(self, int most) except -1:
         """Deliver replies that have arrived, at most `most` batches; 1 if there may be more."""
@@ -298,9 +321,9 @@ cdef class Link:
         cdef int rounds = 0
         socket = self.socket
         while socket is not None and rounds < most:
-            if not socket.get(zmq.EVENTS) & zmq.POLLIN:
+            if not socket.get(EVENTS) & POLLIN:
                 return 0
-            message = socket.recv(zmq.NOBLOCK)
+            message = socket.recv(NOBLOCK)
             rounds += 1
             at = PyBytes_AS_STRING(message)
             end = at + PyBytes_GET_SIZE(message)

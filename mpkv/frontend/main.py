@@ -1,10 +1,13 @@
-"""The frontend process: accepts connections, admits and sequences commands, routes them, merges replies. It owns no keys.
+"""The frontend process: accepts connections, admits and sequences commands, routes them, merges replies. It owns no
+keys.
 
-`Frontend.perform` is the general way of a command (steps 3 to 5) for everything that the compiled short way in `Connection` leaves to it.
+`Frontend.perform` is the general way of a command (steps 3 to 5) for everything that the compiled short way in
+`Connection` leaves to it.
 
-Start and recovery (R10): the supervisor says of every worker where it listens, or that it is down. A frontend that follows one that died asks each
-worker for the last number that it executed, takes a number above all of these and above all intents, completes the intents in order,
-and only then accepts connections. One that starts with the server has nothing to recover and answers -LOADING until the shards are there.
+Start and recovery (R10): the supervisor says of every worker where it listens, or that it is down. A frontend that
+follows one that died asks each worker for the last number that it executed, takes a number above all of these and above
+all intents, completes the intents in order, and only then accepts connections. One that starts with the server has
+nothing to recover and answers -LOADING until the shards are there.
 """
 
 from __future__ import annotations
@@ -15,17 +18,18 @@ import gc
 import hashlib
 import hmac
 import logging
+import resource
 import signal
 import socket
 import struct
 import sys
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Final
 
 import msgspec
 import uvloop
-import zmq
 
 from mpkv import errors, logs, process
 from mpkv.commands import spec as commands
@@ -34,13 +38,13 @@ from mpkv.config import Config
 from mpkv.control import Channel, Closed, Message
 from mpkv.errors import CommandError
 from mpkv.frontend import gate, transactions
-from mpkv.frontend.connection import Connection, release_blocked, release_task
+from mpkv.frontend.connection import Connection, release_blocked, release_task, trim_idle
 from mpkv.frontend.intents import IntentRing
 from mpkv.frontend.link import Link, LinkFault
 from mpkv.frontend.pending import Answer
 from mpkv.frontend.pubsub import Registry
 from mpkv.frontend.router import NotNow, Router
-from mpkv.frontend.saving import Saver, SaveFailed
+from mpkv.frontend.saving import SaveFailed, Saver
 from mpkv.metrics.info import render as render_info
 from mpkv.metrics.source import BoardSource
 from mpkv.resp.decoder import decode
@@ -54,11 +58,21 @@ logger = logging.getLogger(__name__)
 
 TOO_MANY_CLIENTS: Final = b"-ERR max number of clients reached\r\n"
 DENIED: Final = (
-    b"-DENIED mpkv is running in protected mode because protected mode is enabled and no password is set for the default user. In this mode "
-    b"connections are only accepted from the loopback interface. If you want to connect from external computers, set a password "
-    b"(requirepass), or disable protected mode with CONFIG SET protected-mode no from the loopback interface, or with --protected-mode no.\r\n"
+    b"-DENIED mpkv is running in protected mode because protected mode is enabled and no password is set for the "
+    b"default user. In this mode connections are only accepted from the loopback interface. If you want to connect "
+    b"from external computers, set a password (requirepass), or disable protected mode with CONFIG SET protected-mode "
+    b"no from the loopback interface, or with --protected-mode no.\r\n"
 )
 CROSS_PROTOCOL: Final = (b"post", b"host:")
+#: A client that has been silent for so many seconds gives back what it does not need for waiting.
+IDLE_S: Final = 1.0
+#: Descriptors beside those of the clients: of the event loop, the links, the listeners, a snapshot's files.
+OWN_DESCRIPTORS: Final = 32
+#: Settings of which `Frontend.apply_settings` keeps copies.
+FOLLOWED: Final = (
+    "client-query-buffer-limit", "proto-max-bulk-len", "client-max-inflight", "worker-max-inflight", "requirepass", "save",
+    "stop-writes-on-bgsave-error", "loglevel",
+)  # fmt: skip
 _BLOCKED_NEWS: Final = struct.Struct("=qQq")
 
 
@@ -75,12 +89,17 @@ class Frontend:
         self.source = BoardSource(segment, config)
         self.shards = segment.shape.workers
         self.table = commands.load()
-        self.by_name = {name.encode(): spec for name, spec in self.table.items() if "|" not in name and not spec.flags & Flag.INTERNAL}
+        self.by_name = {
+            name.encode(): spec
+            for name, spec in self.table.items()
+            if "|" not in name and not spec.flags & Flag.INTERNAL
+        }
         self.loop = asyncio.get_running_loop()
         self._now_ms = 0
-        self.context = zmq.Context(io_threads=1)
         self.intents = IntentRing(segment.area("intents"), runtime, enabled=not config.debug_disable_intents)
-        self.links = [Link(shard, self.clock_ms, self._take_event, config.worker_max_inflight) for shard in range(self.shards)]
+        self.links = [
+            Link(shard, self.clock_ms, self._take_event, config.worker_max_inflight) for shard in range(self.shards)
+        ]
         self.router = Router(self.loop, self.table, self.links, self.intents)
         self.saver = Saver(self)
         self.pubsub = Registry()
@@ -100,17 +119,20 @@ class Frontend:
         self._last_numbers: dict[int, int] = {}
         self._recovered = False
         self._warned_of_output = 0
+        self._last_look = 0.0
         self.apply_settings()
-        for name in ("client-query-buffer-limit", "proto-max-bulk-len", "requirepass", "save", "stop-writes-on-bgsave-error", "loglevel"):
+        for name in FOLLOWED:
             config.on_change(name, lambda _value: self.apply_settings())
+        for name in ("port", "bind"):
+            config.on_change(name, _refuse_at_run_time)
+        config.on_change("maxclients", _provide_descriptors)
 
-    # -- time ---------------------------------------------------------------------------------------------------------------
+    # -- time ----------------------------------------------------------------------------------------------------------
 
     def clock_ms(self) -> int:
         """The time that batches are stamped with: never goes back (R4)."""
         now = int(time.time() * 1000)
-        if now > self._now_ms:
-            self._now_ms = now
+        self._now_ms = max(self._now_ms, now)
         return self._now_ms
 
     def _tick(self) -> None:
@@ -135,7 +157,10 @@ class Frontend:
         block, router = self.block, self.router
         block.put("connected_clients", len(self.clients))
         block.put("blocked_clients", len(self.blocked_clients))
-        block.put("clients_in_timeout_table", sum(1 for conn in self.blocked_clients.values() if conn.blocked_on[2] is not None))
+        block.put(
+            "clients_in_timeout_table",
+            sum(1 for conn in self.blocked_clients.values() if conn.blocked_on[2] is not None),
+        )
         block.put("pubsub_channels", len(self.pubsub.listeners("channels")))
         block.put("pubsub_patterns", len(self.pubsub.listeners("patterns")))
         block.put("pubsubshard_channels", len(self.pubsub.listeners("shard_channels")))
@@ -177,15 +202,27 @@ class Frontend:
         self.publish()
         self.board.reset()
 
-    # -- settings -----------------------------------------------------------------------------------------------------------
+    # -- settings ------------------------------------------------------------------------------------------------------
 
     def apply_settings(self) -> None:
         """Settings that compiled code looks at."""
         config = self.config
         self.router.query_buffer_limit = config.client_query_buffer_limit
         self.router.max_bulk = config.proto_max_bulk_len
+        self.router.client_in_flight_limit = config.client_max_inflight
+        for link in self.links:
+            link.in_flight_limit = config.worker_max_inflight
         logs.set_level(config.loglevel)
         self.update_hold()
+        if not config.requirepass:
+            self._admit_all()
+
+    def _admit_all(self) -> None:
+        """There is no password any more: nobody has to give it."""
+        for conn in self.clients.values():
+            if not conn.authenticated:
+                conn.authenticated = True
+                self.update_plain(conn)
 
     def settings_changed(self, pairs: Sequence[tuple[str, str]]) -> None:
         """CONFIG SET was accepted here: the workers and the supervisor follow."""
@@ -197,16 +234,20 @@ class Frontend:
 
     def update_hold(self) -> None:
         """Whether writes, or everything, must pass the gate."""
-        self.router.hold = 2 if self.paused_until and self.paused_all else 1 if self.paused_until or self.saver_refuses() else 0
+        self.router.hold = (
+            2 if self.paused_until and self.paused_all else 1 if self.paused_until or self.saver_refuses() else 0
+        )
 
     def saver_refuses(self) -> bool:
         return hasattr(self, "saver") and self.saver.refuses_writes
 
     def update_plain(self, conn: Connection) -> None:
         """Whether a connection's commands may take the short way."""
-        conn.plain = conn.authenticated and conn.transaction is None and (conn.subscriptions is None or conn.protocol == 3)
+        conn.plain = (
+            conn.authenticated and conn.transaction is None and (conn.subscriptions is None or conn.protocol == 3)
+        )
 
-    # -- connections --------------------------------------------------------------------------------------------------------
+    # -- connections ---------------------------------------------------------------------------------------------------
 
     def _accept(self) -> Connection:
         self._next_client += 1
@@ -219,15 +260,10 @@ class Frontend:
         sock = transport.get_extra_info("socket")
         conn.peer, conn.local = _address(sock, peer=True), _address(sock, peer=False)
         conn.created = conn.last_active = time.time()
-        if len(self.clients) >= self.config.maxclients:
+        refusal = self._refusal(conn)
+        if refusal is not None:
             self.block.count("rejected_connections")
-            transport.write(TOO_MANY_CLIENTS)
-            transport.close()
-            conn.stop(128)
-            return
-        if self.config.protected_mode and not self.config.requirepass and not self.is_local(conn):
-            self.block.count("rejected_connections")
-            transport.write(DENIED)
+            transport.write(refusal)
             transport.close()
             conn.stop(128)
             return
@@ -237,6 +273,14 @@ class Frontend:
         conn.user = b"default"
         self.clients[conn.id] = conn
         self.update_plain(conn)
+
+    def _refusal(self, conn: Connection) -> bytes | None:
+        """Why a new connection is not taken in."""
+        if len(self.clients) >= self.config.maxclients:
+            return TOO_MANY_CLIENTS
+        if self.config.protected_mode and not self.config.requirepass and not self.is_local(conn):
+            return DENIED
+        return None
 
     def closed(self, conn: Connection) -> None:
         """A connection is gone: so are its waits, watches and subscriptions."""
@@ -252,8 +296,8 @@ class Frontend:
 
     def is_local(self, conn: Connection) -> bool:
         """From the loopback interface or a unix socket."""
-        host = conn.peer.rpartition(":")[0].strip("[]")
-        return host.startswith("127.") or host in ("::1", "") or conn.peer.startswith("/")
+        host = conn.peer.rpartition(":")[0]
+        return host.startswith("127.") or host == "[::1]" or host == self.config.unixsocket
 
     def protocol_error(self, conn: Connection, text: str) -> None:
         """Answer and close; nothing after the bad byte is executed."""
@@ -269,7 +313,9 @@ class Frontend:
     def output_backed_up(self, conn: Connection) -> None:
         """A client does not read: beyond its class's limit it is disconnected."""
         self.backed_up.add(conn)
-        hard, soft, seconds = self.config.client_output_buffer_limit["pubsub" if conn.subscriptions is not None else "normal"]
+        hard, soft, seconds = self.config.client_output_buffer_limit[
+            "pubsub" if conn.subscriptions is not None else "normal"
+        ]
         size = conn.output_bytes
         now = time.monotonic()
         if soft and size > soft:
@@ -294,30 +340,35 @@ class Frontend:
                 conn.soft_limit_since = None
             else:
                 self.output_backed_up(conn)
-        timeout = self.config.timeout
-        if timeout:
-            oldest = time.time() - timeout
-            for conn in list(self.clients.values()):
-                if conn.last_active < oldest and not conn.is_blocked and conn.subscriptions is None:
-                    logger.log(logs.VERBOSE, "Closing idle client")
-                    conn.kill()
+        now = time.time()
+        if now - self._last_look < 1:
+            return
+        self._last_look = now
+        for conn in trim_idle(self.clients, now - IDLE_S):
+            if self.config.timeout and conn.last_active < now - self.config.timeout and conn.subscriptions is None:
+                logger.log(logs.VERBOSE, "Closing idle client")
+                conn.kill()
 
     def describe(self, conn: Connection) -> str:
         return f"id={conn.id} addr={conn.peer} name={(conn.name or b'').decode('latin-1')}"
 
-    # -- the general way of a command ---------------------------------------------------------------------------------------
+    # -- the general way of a command ----------------------------------------------------------------------------------
 
     def find(self, words: Sequence[bytes]) -> Command | CommandError:
         """Step 3: the command that a request names, or why there is none."""
         spec = self.by_name.get(words[0].lower())
         if spec is None:
             arguments = " ".join(f"'{_shown(word)}'" for word in words[1:])[:128]
-            return CommandError(f"ERR unknown command '{_shown(words[0])[:128]}', with args beginning with: {arguments}")
+            return CommandError(
+                f"ERR unknown command '{_shown(words[0])[:128]}', with args beginning with: {arguments}"
+            )
         if spec.subcommands:
             if len(words) > 1:
                 member = spec.subcommands.get(words[1].lower())
                 if member is None:
-                    return CommandError(f"ERR unknown subcommand '{_shown(words[1])[:128]}'. Try {spec.name.upper()} HELP.")
+                    return CommandError(
+                        f"ERR unknown subcommand '{_shown(words[1])[:128]}'. Try {spec.name.upper()} HELP."
+                    )
                 spec = member
             elif spec.handler is commands.container_handler:
                 return errors.wrong_arity(spec.name)
@@ -326,7 +377,10 @@ class Frontend:
     def perform(self, conn: Connection, words: list[bytes]) -> bool:
         """Steps 3 to 5 for one request; True: not now, it will be parsed again. Raises NotNow likewise."""
         if words[0].lower() in CROSS_PROTOCOL:
-            logger.warning("Possible SECURITY ATTACK detected. It looks like somebody is sending POST or Host: commands. Connection aborted.")
+            logger.warning(
+                "Possible SECURITY ATTACK detected. It looks like somebody is sending POST or Host: commands. "
+                "Connection aborted."
+            )
             conn.kill()
             return False
         spec = self.find(words)
@@ -337,7 +391,11 @@ class Frontend:
         if refusal is not None:
             self._refuse(conn, spec, refusal)
             return False
-        if self.paused_until and (self.paused_all or spec.flags & Flag.WRITE or spec.name in ("exec", "publish")) and spec.group != "connection":
+        if (
+            self.paused_until
+            and (self.paused_all or spec.flags & Flag.WRITE or spec.name in ("exec", "publish"))
+            and spec.group != "connection"
+        ):
             conn.stop(32)
             self.paused.append(conn)
             return True
@@ -420,7 +478,7 @@ class Frontend:
             self.block.count_command(spec.number, time.perf_counter_ns() - started, isinstance(value, CommandError))
         return value
 
-    # -- blocked clients ----------------------------------------------------------------------------------------------------
+    # -- blocked clients -----------------------------------------------------------------------------------------------
 
     def blocked(self, conn: Connection, news: bytes) -> None:
         """A shard has made a client wait; the time is kept here."""
@@ -442,7 +500,7 @@ class Frontend:
         """Tell the shard that a client does not wait any longer; its answer ends the wait."""
         if conn.blocked_on is None:
             return
-        shard, number, timer = conn.blocked_on
+        shard, number, _ = conn.blocked_on
         if reason == b"gone":
             self.unblocked(conn)
         if self.links[shard].up:
@@ -456,7 +514,7 @@ class Frontend:
         self._unblock(conn, reason)
         return True
 
-    # -- what handlers ask for ----------------------------------------------------------------------------------------------
+    # -- what handlers ask for -----------------------------------------------------------------------------------------
 
     def begin_transaction(self, conn: Connection) -> None:
         conn.transaction = transactions.Transaction()
@@ -559,7 +617,9 @@ class Frontend:
         self.shut_down_soon(save=save, force=force, on_failure=lambda error: conn.reply_at(place, error))
         return NO_REPLY
 
-    async def ask_shards(self, question: str, *words: bytes, shards: list[int] | None = None, message: str = "debug") -> list[Any]:
+    async def ask_shards(
+        self, question: str, *words: bytes, shards: list[int] | None = None, message: str = "debug"
+    ) -> list[Any]:
         """Ask all shards, or some, at one number; their answers in order."""
         asked = list(range(self.shards)) if shards is None else shards
         if any(not 0 <= shard < self.shards for shard in asked):
@@ -611,7 +671,7 @@ class Frontend:
         slots = [self.router.slot_of(words[at]) for indexes in shards.values() for at in indexes]
         return [b"class", kind, b"shards", list(shards), b"slots", slots]
 
-    # -- CLIENT PAUSE -------------------------------------------------------------------------------------------------------
+    # -- CLIENT PAUSE --------------------------------------------------------------------------------------------------
 
     def pause(self, milliseconds: int, *, everything: bool) -> None:
         self.paused_until = max(self.paused_until, time.monotonic() + milliseconds / 1000)
@@ -626,7 +686,7 @@ class Frontend:
         for conn in paused:
             conn.release(32)
 
-    # -- the supervisor -----------------------------------------------------------------------------------------------------
+    # -- the supervisor ------------------------------------------------------------------------------------------------
 
     def listen_to_supervisor(self) -> None:
         """Messages that have come over the control channel."""
@@ -654,7 +714,7 @@ class Frontend:
     def _link_up(self, message: Message) -> None:
         shard = message["shard"]
         link = self.links[shard]
-        fd = link.open(self.context, message["endpoint"], self.epoch, message["incarnation"])
+        fd = link.open(message["endpoint"], self.epoch, message["incarnation"])
         self._pollers[shard] = fd
         self.loop.add_reader(fd, self._replies_came)
         self._known[shard] = message
@@ -665,7 +725,7 @@ class Frontend:
             self.router.note_links()
             self.router.flush_soon()
         else:
-            link.hello(Answer(lambda kind, reply, shard=shard: self._worker_answered(shard, reply)))
+            link.hello(Answer(lambda _, reply: self._worker_answered(shard, reply)))
             self.router.flush_soon()
 
     def _replies_came(self) -> None:
@@ -706,7 +766,7 @@ class Frontend:
         if news["event"] in ("snapshot", "joined"):
             self.saver.take_news(link.shard, news)
 
-    # -- recovery (R10) -----------------------------------------------------------------------------------------------------
+    # -- recovery (R10) ------------------------------------------------------------------------------------------------
 
     def _worker_answered(self, shard: int, reply: bytes) -> None:
         self._last_numbers[shard] = decode(reply)[0]
@@ -717,7 +777,9 @@ class Frontend:
         if self._recovered or len(self._last_numbers) < self.shards:
             return
         unfinished = self.intents.unfinished()
-        self.router.number = max([*self._last_numbers.values(), *(number for _, number, _ in unfinished), self.router.number]) + 1
+        self.router.number = (
+            max([*self._last_numbers.values(), *(number for _, number, _ in unfinished), self.router.number]) + 1
+        )
         left = 0
         for handle, number, parts in unfinished:
             missing = [(shard, envelope) for shard, envelope in parts if number > self._last_numbers[shard]]
@@ -725,21 +787,26 @@ class Frontend:
                 self.intents.close(handle)
                 continue
             left += 1
-            done = _Countdown(len(missing), lambda handle=handle: self.intents.close(handle))
+            done = _Countdown(len(missing), partial(self.intents.close, handle))
             for shard, envelope in missing:
                 if self.links[shard].up:
                     self.router.complete_intent(shard, number, envelope, Answer(done))
                 else:
                     done()
         if unfinished:
-            logger.warning("%d writes over several shards were under way when the last frontend died; %d had parts missing, which are executed now", len(unfinished), left)
+            logger.warning(
+                "%d writes over several shards were under way when the last frontend died; "
+                "%d had parts missing, which are executed now",
+                len(unfinished),
+                left,
+            )
             self.block.count("intents_completed", left)
         self._recovered = True
         self.router.note_links()
         self.router.flush_soon()
         self.loop.create_task(self._serve())
 
-    # -- serving and stopping -----------------------------------------------------------------------------------------------
+    # -- serving and stopping ------------------------------------------------------------------------------------------
 
     def _note_start(self) -> None:
         """With the server itself: nothing to recover."""
@@ -761,22 +828,26 @@ class Frontend:
             sock = socket.socket(fileno=fd)
             sock.setblocking(False)
             if sock.family == socket.AF_UNIX:
-                server = await self.loop.create_unix_server(self._accept, sock=sock)
+                server = await self.loop.create_unix_server(self._accept, sock=sock, backlog=self.config.tcp_backlog)
             else:
-                server = await self.loop.create_server(self._accept, sock=sock)
+                server = await self.loop.create_server(self._accept, sock=sock, backlog=self.config.tcp_backlog)
             self._servers.append(server)
         self.block.enter(State.READY)
         gc.collect()
         gc.freeze()
         self.channel.send("serving")
 
-    def shut_down_soon(self, *, save: bool | None, force: bool = False, on_failure: Callable[[CommandError], None] | None = None) -> None:
+    def shut_down_soon(
+        self, *, save: bool | None, force: bool = False, on_failure: Callable[[CommandError], None] | None = None
+    ) -> None:
         """Stop in order. `save`: True, False, or None = if there are save points."""
         if not self.stopping:
             task = self.loop.create_task(self._shut_down(save, force, on_failure))
             self.tasks.add(task)
 
-    async def _shut_down(self, save: bool | None, force: bool, on_failure: Callable[[CommandError], None] | None) -> None:
+    async def _shut_down(
+        self, save: bool | None, force: bool, on_failure: Callable[[CommandError], None] | None
+    ) -> None:
         self.stopping = True
         self.channel.send("stopping")
         self.block.enter(State.STOPPING)
@@ -850,6 +921,23 @@ def _address(sock: socket.socket, *, peer: bool) -> str:
     except OSError:
         return "?:0"
     return f"[{name[0]}]:{name[1]}" if sock.family == socket.AF_INET6 else f"{name[0]}:{name[1]}"
+
+
+def _refuse_at_run_time(_value: Any) -> None:
+    raise ValueError("the listening sockets can't be changed while the server runs: restart it")
+
+
+def _provide_descriptors(clients: int) -> None:
+    """Have the kernel allow this process so many clients; ValueError if it does not."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = clients + OWN_DESCRIPTORS
+    if needed <= soft:
+        return
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (needed, max(hard, needed)))
+    except (OSError, ValueError):
+        possible = hard - OWN_DESCRIPTORS
+        raise ValueError(f"The operating system is not able to handle the specified number of clients, try with {possible}") from None
 
 
 def _keep_alive(sock: socket.socket, seconds: int) -> None:

@@ -1,7 +1,7 @@
 """Step 12: replies on their way – who gets them, and how the parts of one command become one reply.
 
-Replies of one worker come in the order of its requests, so a link needs no look-up: the oldest expected reply is the one that arrives. Its
-receiver is a connection (which puts replies into request order), or something in between:
+Replies of one worker come in the order of its requests, so a link needs no look-up: the oldest expected reply is the
+one that arrives. Its receiver is a connection (which puts replies into request order), or something in between:
 
 - `Gather` collects the parts of a scattered command (class S) and merges them when the last has come;
 - `Exec` does the same for a transaction, whose parts carry a reply for each of their commands;

@@ -1,7 +1,7 @@
 """Who listens to what: channels and patterns are the frontend's own, no shard knows of them.
 
-Messages are pushed in the order in which PUBLISH is executed. A RESP2 client that is subscribed is restricted (see the gate); a RESP3 client is not,
-since pushes cannot be mistaken for replies.
+Messages are pushed in the order in which PUBLISH is executed. A RESP2 client that is subscribed is restricted (see the
+gate); a RESP3 client is not, since pushes cannot be mistaken for replies.
 """
 
 from __future__ import annotations
@@ -34,7 +34,11 @@ class Subscriptions:
 
 #: The kinds: word of the message -> (attribute, word of the subscription, word of its end)
 CHANNEL, PATTERN, SHARD_CHANNEL = "channels", "patterns", "shard_channels"
-_WORDS = {CHANNEL: (b"subscribe", b"unsubscribe"), PATTERN: (b"psubscribe", b"punsubscribe"), SHARD_CHANNEL: (b"ssubscribe", b"sunsubscribe")}
+_WORDS = {
+    CHANNEL: (b"subscribe", b"unsubscribe"),
+    PATTERN: (b"psubscribe", b"punsubscribe"),
+    SHARD_CHANNEL: (b"ssubscribe", b"sunsubscribe"),
+}
 
 
 class Registry:

@@ -33,7 +33,7 @@ cdef class Router:
     cdef public int hold                    # 1: writes, 2: everything takes the general way, where the gate asks
     cdef public double seconds              # the time, refreshed at every tick
     cdef public uint64_t bytes_in, bytes_out, reads, writes, pauses, pings
-    cdef public size_t query_buffer_limit, max_bulk
+    cdef public size_t query_buffer_limit, max_bulk, client_in_flight_limit
     cdef readonly list specs                # Command by number
     cdef list links
     cdef void** link_pointers

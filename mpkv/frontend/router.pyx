@@ -1,10 +1,11 @@
-"""Step 5: the sequencer – command, keys, slot, shard; a number for every command, and its parts into the links back to back (R1).
+"""Step 5: the sequencer – command, keys, slot, shard; a number for every command, and its parts into the links back to
+back (R1).
 
-The short way (`route`) takes commands whose keys stand at fixed places and, when they lie on several shards, whose merge is compiled. Everything
-else goes through `send`, in Python, by the same declarations.
+The short way (`route`) takes commands whose keys stand at fixed places and, when they lie on several shards, whose
+merge is compiled. Everything else goes through `send`, in Python, by the same declarations.
 
-This class also owns the turn of the event loop: what is packed during a turn is flushed once at its end, connections that have output are written once,
-and connections that used up their slice, or wait for room, are gone on with.
+This class also owns the turn of the event loop: what is packed during a turn is flushed once at its end, connections
+that have output are written once, and connections that used up their slice, or wait for room, are gone on with.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
@@ -59,6 +60,7 @@ cdef class Router:
         self.name_pointers = <void**>calloc(len(self.specs), sizeof(void*))
         self.query_buffer_limit = 1 << 30
         self.max_bulk = 512 << 20
+        self.client_in_flight_limit = 1 << 20
         if not self.name_pointers or not self.infos or not self.lookup_table or not self.names or not self.link_pointers:
             raise MemoryError
         self.name_objects = [spec.name.encode() for spec in self.specs]
@@ -120,7 +122,7 @@ cdef class Router:
                 return &self.infos[found - 1]
             at = (at + 1) & (TABLE_SIZE - 1)
 
-    # -- the short way ------------------------------------------------------------------------------------------------------
+    # -- the short way -------------------------------------------------------------------------------------------------
 
     cdef int route(
         self, Receiver receiver, uint64_t index, uint64_t client, int database, bint resp3, const info_t* info, const arg_t* argv, size_t argc
@@ -249,13 +251,14 @@ cdef class Router:
         assert handle is not None, "room in the intent ring was asked for before"
         gather.on_done = lambda: self.intents.close(handle)
 
-    # -- the general way ----------------------------------------------------------------------------------------------------
+    # -- the general way -----------------------------------------------------------------------------------------------
 
     def link_of(self, int shard) -> Link:
         return self.links[shard]
 
     def shards_of(self, spec, words) -> dict:
-        """Shard -> indexes of its keys in the words, in order of shards; of a command without keys: all, or the first."""
+        """Shard -> indexes of its keys in the words, in order of shards; of a command without keys: all, or the
+        first."""
         cdef dict found = {}
         for at in spec.keys.find(words):
             found.setdefault(slot_shard(slot_of(words[at]), self.shards), []).append(at)
@@ -275,7 +278,8 @@ cdef class Router:
         return 0
 
     def check(self, spec, words, dict shards=None) -> None:
-        """Whether all its shards are there, have room, and can answer it together: raises what is to be replied, or NotNow."""
+        """Whether all its shards are there, have room, and can answer it together: raises what is to be replied, or
+        NotNow."""
         cdef Link link
         if shards is None:
             shards = self.shards_of(spec, words)
@@ -369,7 +373,8 @@ cdef class Router:
         link._expect(receiver, index, self.number, len(envelope))
 
     def send_exec(self, receiver, client, database, list parts, *, watched_shard=None) -> None:
-        """Send a transaction's parts: [(shard, [envelope bytes], receiver, index)]. Room and shards were checked before."""
+        """Send a transaction's parts: [(shard, [envelope bytes], receiver, index)]. Room and shards were checked
+        before."""
         cdef request_t head
         cdef Link link
         cdef size_t before
@@ -432,7 +437,7 @@ cdef class Router:
         self.schedule_flush()
         return self.number
 
-    # -- the turn -----------------------------------------------------------------------------------------------------------
+    # -- the turn ------------------------------------------------------------------------------------------------------
 
     cdef int schedule_flush(self) except -1:
         if not self.flush_scheduled:
@@ -468,8 +473,10 @@ cdef class Router:
         cdef Link link
         cdef bint more = False
         for link in self.links:
-            if link.up and link.drain(DRAIN_BATCHES):
-                more = True
+            if link.up:
+                if link.drain(DRAIN_BATCHES):
+                    more = True
+                link.flush()            # what waited for an answer
         if self.stalled:
             stalled, self.stalled = self.stalled, []
             for connection in stalled:
@@ -527,8 +534,8 @@ cdef inline size_t _name_hash(const char* name, size_t size) noexcept nogil:
 
 
 def part_words(spec):
-    """How a command's words are dealt out by default: the keys of one shard with what belongs to each, what stands before and behind all keys, and
-    the right count."""
+    """How a command's words are dealt out by default: the keys of one shard with what belongs to each, what stands
+    before and behind all keys, and the right count."""
     keys = spec.keys
 
     def part(words, indexes, holds_first):

@@ -1,10 +1,12 @@
 """Snapshots: one point in the sequence, a child in every worker, one file.
 
-A marker goes to all shards at one number; each forks (or, at shutdown, writes in place) and its part holds exactly what was executed up to the marker.
-When all parts are there, worker 0 joins them into `dbfilename`. Nothing is started, and no file is renamed, while a shard is down: the file would
-lack its keys. Any failure removes the parts and leaves the old file as it was.
+A marker goes to all shards at one number; each forks (or, at shutdown, writes in place) and its part holds exactly what
+was executed up to the marker. When all parts are there, worker 0 joins them into `dbfilename`. Nothing is started, and
+no file is renamed, while a shard is down: the file would lack its keys. Any failure removes the parts and leaves the
+old file as it was.
 
-The schedule is Redis': `save <seconds> <changes>` points, looked at with every tick; after a failure not before `RETRY_S`.
+The schedule is Redis': `save <seconds> <changes>` points, looked at with every tick; after a failure not before
+`RETRY_S`.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import contextlib
 import logging
 import os
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -105,7 +108,7 @@ class Saver:
                 self.start()
                 return
 
-    # -- one snapshot -------------------------------------------------------------------------------------------------------
+    # -- one snapshot --------------------------------------------------------------------------------------------------
 
     async def _save(self, mode: str) -> None:
         server = self._server
@@ -128,7 +131,9 @@ class Saver:
             server.block.put("snapshot_started_ms", 0)
         self.last_seconds = int(time.monotonic() - started)
         self._note_success(parts, time.monotonic() - started)
-        logger.info("DB saved on disk: %d keys in %.3f seconds", sum(part["keys"] for part in parts), time.monotonic() - started)
+        logger.info(
+            "DB saved on disk: %d keys in %.3f seconds", sum(part["keys"] for part in parts), time.monotonic() - started
+        )
 
     async def _write_parts(self, mode: str, names: list[Path]) -> list[dict[str, Any]]:
         """Send the marker to all shards at one number and wait for their parts."""
@@ -137,7 +142,7 @@ class Saver:
         self._parts = {shard: loop.create_future() for shard in range(server.shards)}
         number = server.router.next_number()
         for shard, future in self._parts.items():
-            answer = Answer(lambda kind, reply, future=future, mode=mode: self._answered(future, mode, kind, reply))
+            answer = Answer(partial(self._answered, future, mode))
             words = [mode.encode(), os.fsencode(names[shard])]
             server.router.link_of(shard).control(CONTROL_NUMBERS["snapshot"], number, words, answer)
         server.router.flush_soon()

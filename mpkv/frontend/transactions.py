@@ -1,11 +1,12 @@
-"""MULTI … EXEC: commands are queued in the frontend and sent as one message to each shard, at one number (classes 1 and S).
+"""MULTI … EXEC: commands are queued in the frontend and sent as one message to each shard, at one number (classes 1 and
+S).
 
-Arguments are known at EXEC, so a transaction needs no hop per command: the parts of all its commands that concern a shard travel together, and the
-shard runs them with nothing in between. What runs in the frontend (PING, PUBLISH, SELECT …) takes its turn when the parts have answered, except SELECT,
-which decides where later commands go.
+Arguments are known at EXEC, so a transaction needs no hop per command: the parts of all its commands that concern a
+shard travel together, and the shard runs them with nothing in between. What runs in the frontend (PING, PUBLISH, SELECT
+…) takes its turn when the parts have answered, except SELECT, which decides where later commands go.
 
-WATCH: the shard of the watched keys knows whether they have changed; EXEC carries the condition to it. Watched keys and the transaction must
-be on one shard.
+WATCH: the shard of the watched keys knows whether they have changed; EXEC carries the condition to it. Watched keys and
+the transaction must be on one shard.
 """
 
 from __future__ import annotations
@@ -67,7 +68,9 @@ def watch(conn: Any, keys: Sequence[bytes]) -> None:
         conn.watched = Watched(shard, link.incarnation)
     place = conn.take_place()
     words = [b"%d" % conn.id, b"%d" % conn.database, *keys]
-    server.router.control(shard, CONTROL_NUMBERS["watch"], words, Answer(lambda kind, _: kind is not None and conn.reply_at(place, OK)))
+    server.router.control(
+        shard, CONTROL_NUMBERS["watch"], words, Answer(lambda kind, _: kind is not None and conn.reply_at(place, OK))
+    )
 
 
 def forget_watched(conn: Any) -> None:
@@ -76,7 +79,9 @@ def forget_watched(conn: Any) -> None:
     if watched is not None:
         link = conn.server.router.link_of(watched.shard)
         if link.up and link.incarnation == watched.incarnation:
-            conn.server.router.control(watched.shard, CONTROL_NUMBERS["unwatch"], [b"%d" % conn.id], Answer(lambda *_: None))
+            conn.server.router.control(
+                watched.shard, CONTROL_NUMBERS["unwatch"], [b"%d" % conn.id], Answer(lambda *_: None)
+            )
 
 
 def execute(conn: Any) -> None:
@@ -129,7 +134,9 @@ def _check(conn: Any, transaction: Transaction) -> list[dict[int, list[int]] | N
     return found
 
 
-def _send(conn: Any, transaction: Transaction, shards_of_all: list[dict[int, list[int]] | None], watched: Watched | None) -> None:
+def _send(
+    conn: Any, transaction: Transaction, shards_of_all: list[dict[int, list[int]] | None], watched: Watched | None
+) -> None:
     """Deal the commands out to their shards and send the parts."""
     router = conn.server.router
     place = conn.take_place()
@@ -153,7 +160,9 @@ def _send(conn: Any, transaction: Transaction, shards_of_all: list[dict[int, lis
         else:
             part_gather, parts = router.split(gather.member(), index, conn.protocol, spec, words, shards)
             for number, (shard, part_spec, part_words) in enumerate(parts):
-                envelope = router.envelope(part_spec, part_words, conn.id, database, 2, parts=len(parts), first=number == 0, scattered=True)
+                envelope = router.envelope(
+                    part_spec, part_words, conn.id, database, 2, parts=len(parts), first=number == 0, scattered=True
+                )
                 requests.setdefault(shard, []).append(envelope)
                 receivers.setdefault(shard, []).append((part_gather, number))
     if watched is not None:
@@ -179,4 +188,6 @@ def _crossslot(conn: Any, *_: bytes) -> None:
     raise errors.CROSSSLOT
 
 
-_CROSSSLOT = Command("crossslot", _crossslot, -1, keys=None, flags=Flag(0), group="", across=None, since="", complexity="", effect="")  # type: ignore[arg-type]
+_CROSSSLOT = Command(
+    "crossslot", _crossslot, -1, keys=None, flags=Flag(0), group="", across=None, since="", complexity="", effect=""
+)  # type: ignore[arg-type]

@@ -78,7 +78,8 @@ NO_REPLY = object()
 
 
 class Blocked:
-    """What a blocking handler returns when no key could serve it: it is called again with the same arguments when one of `keys` may.
+    """What a blocking handler returns when no key could serve it: it is called again with the same arguments when one
+    of `keys` may.
 
     :param keys: the keys waited for, in order of priority
     :param kind: ``"list"`` or ``"zset"``: only a key of this type wakes the client

@@ -53,7 +53,8 @@ cdef zset_entry* index_find(const zset_index* self, const char* member, size_t s
 cdef int index_reserve(zset_index* self, uint64_t hash) noexcept nogil
 cdef void index_add(zset_index* self, zset_entry* entry, uint64_t hash) noexcept nogil
 cdef void index_remove(zset_index* self, zset_entry* entry, uint64_t hash) noexcept nogil
-# Some members from `cursor` on: about `count`, at most SEGMENT_SLOTS, none if its segment has no more. The next cursor, 0 at the end.
+# Some members from `cursor` on: about `count`, at most SEGMENT_SLOTS, none if its segment has no more. The next cursor,
+# 0 at the end.
 cdef uint64_t index_scan(
     const zset_index* self, uint64_t cursor, size_t count, zset_entry** found, size_t* found_count
 ) noexcept nogil

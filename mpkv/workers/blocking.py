@@ -1,8 +1,8 @@
 """Clients that wait for a key (BLPOP and its like), first come, first served.
 
-A blocking command that finds nothing is kept here with its words. When a message has changed one of its keys, its handler is called again, at the end
-of that message – so nobody sees the middle of a transaction. Time is kept by the frontend, which tells when a client's is over: a waiter has
-no clock.
+A blocking command that finds nothing is kept here with its words. When a message has changed one of its keys, its
+handler is called again, at the end of that message – so nobody sees the middle of a transaction. Time is kept by the
+frontend, which tells when a client's is over: a waiter has no clock.
 """
 
 from __future__ import annotations
@@ -44,7 +44,9 @@ class Waiters:
     def numbers(self) -> list[int]:
         return list(self._by_number)
 
-    def add(self, number: int, spec: Command, words: list[bytes], database: int, protocol: int, blocked: Blocked) -> None:
+    def add(  # noqa: PLR0917 -- called from compiled code
+        self, number: int, spec: Command, words: list[bytes], database: int, protocol: int, blocked: Blocked
+    ) -> None:
         waiter = Waiter(number, spec, words, database, protocol, blocked)
         self._by_number[number] = waiter
         for key in blocked.keys:
@@ -79,7 +81,8 @@ class Waiters:
                 yield waiter, value
 
     def end(self, number: int, reason: str) -> tuple[Waiter, Any] | None:
-        """A wait is over without having been served: `timeout`, `error` (CLIENT UNBLOCK … ERROR) or `gone`; the reply that it gets."""
+        """A wait is over without having been served: `timeout`, `error` (CLIENT UNBLOCK … ERROR) or `gone`; the reply
+        that it gets."""
         waiter = self.remove(number)
         if waiter is None:
             return None

@@ -84,18 +84,18 @@ def statistics(worker: Any) -> list[Any]:
     keyspace = worker.keyspace
     return [
         b"shard", worker.shard, b"keys", sum(keyspace.counts(index)[0] for index in range(keyspace.databases)),
-        b"used_memory", keyspace.used_memory(), b"dirty", keyspace.dirty, b"blocked", len(worker.waiters), b"epoch", worker.link.epoch,
-        b"batches", worker.link.received, b"last_number", worker.executor.last_number, b"incarnation", worker.incarnation,
+        b"used_memory", keyspace.used_memory(), b"dirty", keyspace.dirty, b"blocked", len(worker.waiters),
+        b"epoch", worker.link.epoch, b"batches", worker.link.received, b"last_number", worker.executor.last_number, b"incarnation", worker.incarnation,
     ]  # fmt: skip
 
 
 QUESTIONS: dict[str, Callable[..., Any]] = {
-    "sleep": sleep, "digest": digest, "digest-value": digest_value, "populate": populate, "set-active-expire": set_active_expire,
-    "shortcuts": shortcuts, "effects": effects, "validate": validate, "statistics": statistics,
+    "sleep": sleep, "digest": digest, "digest-value": digest_value, "populate": populate,
+    "set-active-expire": set_active_expire, "shortcuts": shortcuts, "effects": effects, "validate": validate, "statistics": statistics,
 }  # fmt: skip
 
 
-# -- digests: the algorithm of redis-server's DEBUG DIGEST, so that both can be compared -------------------------------------------
+# -- digests: the algorithm of redis-server's DEBUG DIGEST, so that both can be compared -------------------------------
 
 
 def _sha(*parts: bytes) -> bytes:

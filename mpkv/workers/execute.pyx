@@ -1,10 +1,12 @@
 """Step 8: the only place where a handler is called.
 
-A batch is run envelope by envelope. For each: the number being executed goes to the board (R2: what a dead worker had begun is never sent
-again), the compiled short way is tried, else the handler is called with its words; the reply – RESP of the client's own protocol version – is
-appended to the batch of replies. Side exits follow: the effect goes to the log, blocked clients whose keys are ready are served, counters are kept.
+A batch is run envelope by envelope. For each: the number being executed goes to the board (R2: what a dead worker had
+begun is never sent again), the compiled short way is tried, else the handler is called with its words; the reply – RESP
+of the client's own protocol version – is appended to the batch of replies. Side exits follow: the effect goes to the
+log, blocked clients whose keys are ready are served, counters are kept.
 
-What a handler raises as `CommandError` is the user's; anything else is ours: it is logged with its context and the client is told no more than that.
+What a handler raises as `CommandError` is the user's; anything else is ours: it is logged with its context and the
+client is told no more than that.
 """
 
 from cpython.list cimport PyList_GET_SIZE
@@ -137,7 +139,8 @@ cdef class Executor:
             self.block.begin_command(head.number, head.command)
             if head.kind == REQUEST_KIND:
                 self._request(&head, head.number)
-                self._sink(head.number, head.parts)
+                if self.keyspace.effects_wanted:
+                    self._sink(head.number, head.parts)
             elif head.kind == EXEC:
                 self._exec(&head, begin + sizeof(request_t), at)
             else:
@@ -158,7 +161,7 @@ cdef class Executor:
         self.block.end_command(self.last_number)
         self.flush()
 
-    # -- one request --------------------------------------------------------------------------------------------------------
+    # -- one request ---------------------------------------------------------------------------------------------------
 
     cdef int _request(self, request_t* head, uint64_t reply_number) except -1:
         """Run one request and append its reply. Inside a transaction the reply's number is its place in it."""
@@ -255,7 +258,7 @@ cdef class Executor:
         if at == 0 or end_reply(&self.out, at, number, REPLY) < 0:
             raise MemoryError
 
-    # -- watched keys -------------------------------------------------------------------------------------------------------
+    # -- watched keys --------------------------------------------------------------------------------------------------
 
     def watch(self, client, int database, keys) -> None:
         """Mark keys as watched; one that has expired is absent from now on."""
@@ -282,7 +285,7 @@ cdef class Executor:
         self.unwatch(client)
         return unchanged
 
-    # -- blocked clients ----------------------------------------------------------------------------------------------------
+    # -- blocked clients -----------------------------------------------------------------------------------------------
 
     def _serve_waiters(self, number):
         """At the end of a message: whoever waits for what it has brought, first come first served."""
@@ -315,7 +318,7 @@ cdef class Executor:
             raise MemoryError
         self.answers += 1
 
-    # -- effects ------------------------------------------------------------------------------------------------------------
+    # -- effects -------------------------------------------------------------------------------------------------------
 
     cdef int _note_effects(self, request_t* head, bint wrote) except -1:
         cdef size_t i
@@ -326,7 +329,8 @@ cdef class Executor:
         return 0
 
     def _gather_effects(self, spec, database, words, wrote):
-        """What this command did, in the words that the log will hold: expired keys first, then what the handler declared, else the command itself."""
+        """What this command did, in the words that the log will hold: expired keys first, then what the handler
+        declared, else the command itself."""
         keyspace = self.keyspace
         if keyspace.expired_effects:
             self.record.extend(keyspace.expired_effects)
@@ -338,7 +342,8 @@ cdef class Executor:
             self.record.append((database, (*spec.name.upper().encode().split(b"|"), *words)))
 
     def _sink(self, number, parts):
-        """Hand the effects of one command over; a part of several hands over even an empty record, or recovery would call it torn."""
+        """Hand the effects of one command over; a part of several hands over even an empty record, or recovery would
+        call it torn."""
         if self.keyspace.effects_wanted and (self.record or parts > 1):
             self.sink(number, parts, self.record)
             self.record = []

@@ -1,7 +1,8 @@
 """The worker's end of the way to the frontend.
 
-Batches are numbered and carry the epoch of their link (R2): one of another epoch is dropped – it was sent by a frontend that is gone –, and a gap is a
-fault. When a new frontend comes, the worker opens a fresh endpoint for it and discards what is left on the old one, which is what the epoch decides.
+Batches are numbered and carry the epoch of their link (R2): one of another epoch is dropped – it was sent by a frontend
+that is gone –, and a gap is a fault. When a new frontend comes, the worker opens a fresh endpoint for it and discards
+what is left on the old one, which is what the epoch decides.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ class WorkerLink:
         self._socket: zmq.Socket[bytes] | None = None
         self._old: list[tuple[zmq.Socket[bytes], float]] = []
         self._ignore_epoch = ignore_epoch
+        self._timeout_ms = -1
         self.epoch = 0
         self.received = 0
         self.sent = 0
@@ -49,6 +51,7 @@ class WorkerLink:
         if self._socket is not None:
             self._old.append((self._socket, time.monotonic()))
         self._socket = socket
+        self._timeout_ms = -1
         self.epoch = epoch
         self.received = self.sent = 0
 
@@ -61,7 +64,9 @@ class WorkerLink:
         if self._socket is None:
             time.sleep(timeout_ms / 1000)
             return None
-        self._socket.rcvtimeo = timeout_ms
+        if timeout_ms != self._timeout_ms:
+            self._timeout_ms = timeout_ms
+            self._socket.rcvtimeo = timeout_ms
         try:
             batch: bytes = self._socket.recv()
         except zmq.Again:
@@ -81,7 +86,8 @@ class WorkerLink:
         self._socket.send(batch)
 
     def _read_old(self) -> bytes | None:
-        """Take what an earlier frontend still had on its way: it is dropped, since its clients are gone and what it had promised is in the intent ring."""
+        """Take what an earlier frontend still had on its way: it is dropped, since its clients are gone and what it had
+        promised is in the intent ring."""
         # Not before the new frontend has been answered: what is read here is by then certainly of the past
         if self.received == 0:
             return None

@@ -1,7 +1,8 @@
 """A worker process: owns one shard. Loads it, then runs batches until told to stop.
 
-The loop blocks on its link; the frontend's ticks, ten a second, bring the time and are the pulse of everything periodic. Only when they stay away – the
-frontend is gone – does the time-out of the receive take their place, so that the supervisor is heard.
+The loop blocks on its link; the frontend's ticks, ten a second, bring the time and are the pulse of everything
+periodic. Only when they stay away – the frontend is gone – does the time-out of the receive take their place, so that
+the supervisor is heard.
 """
 
 from __future__ import annotations
@@ -81,9 +82,9 @@ class Worker:
         self._last_pulse = 0.0
         self._saved_dirty = 0
         self._controls = {
-            "hello": self._hello, "unblock": self._unblock, "watch": self._watch, "unwatch": self._unwatch, "snapshot": self._snapshot,
-            "join": self._join_parts, "config": self._configure, "stop": self._stop, "debug": self._debug, "reload": self._reload,
-            "saved": self._saved,
+            "hello": self._hello, "unblock": self._unblock, "watch": self._watch, "unwatch": self._unwatch,
+            "snapshot": self._snapshot, "join": self._join_parts, "config": self._configure, "stop": self._stop,
+            "debug": self._debug, "reload": self._reload, "saved": self._saved,
         }  # fmt: skip
         self.apply_settings()
 
@@ -95,7 +96,7 @@ class Worker:
         zset.set_limits(config.zset_max_listpack_entries, config.zset_max_listpack_value)
         lists.set_limits(config.list_max_listpack_size)
 
-    # -- start --------------------------------------------------------------------------------------------------------------
+    # -- start ---------------------------------------------------------------------------------------------------------
 
     def load(self) -> bool:
         """Fill the shard from the snapshot; False if it is damaged, which the supervisor is told."""
@@ -129,7 +130,7 @@ class Worker:
         self.block.put("load_loaded_bytes", done_bytes)
         self.block.heartbeat()
 
-    # -- the loop -----------------------------------------------------------------------------------------------------------
+    # -- the loop ------------------------------------------------------------------------------------------------------
 
     def run(self) -> None:
         """Receive, execute, answer; until told to stop."""
@@ -196,7 +197,7 @@ class Worker:
         elif message["kind"] == "stop":
             self._stopping = True
 
-    # -- the frontend's own messages ----------------------------------------------------------------------------------------
+    # -- the frontend's own messages -----------------------------------------------------------------------------------
 
     def _control(self, message: int, words: list[bytes], number: int, client: int) -> Any:
         return self._controls[CONTROLS[message]](words)
@@ -223,7 +224,8 @@ class Worker:
 
     def _configure(self, words: list[bytes]) -> Any:
         pairs = [word.decode("utf-8", "surrogateescape") for word in words]
-        self.config.set(list(zip(pairs[::2], pairs[1::2], strict=True)))
+        # The frontend has asked whether the client may; what it accepted is followed
+        self.config.set(list(zip(pairs[::2], pairs[1::2], strict=True)), local=True)
         logs.set_level(self.config.loglevel)
         self.apply_settings()
         return OK
@@ -243,10 +245,11 @@ class Worker:
         self.publish()
         return OK
 
-    # -- snapshots ----------------------------------------------------------------------------------------------------------
+    # -- snapshots -----------------------------------------------------------------------------------------------------
 
     def _snapshot(self, words: list[bytes]) -> Any:
-        """Write this shard as it stands now to a file: in a child (the news follow as an event), or here (they are the answer)."""
+        """Write this shard as it stands now to a file: in a child (the news follow as an event), or here (they are the
+        answer)."""
         mode, path = words[0], Path(os.fsdecode(words[1]))
         self._dirty_at_snapshot = self.keyspace.dirty
         if mode == b"inline":
@@ -294,21 +297,23 @@ class Worker:
     def _result(self, result: PartResult, fork_usec: int, seconds: float) -> bytes:
         part = result.part
         return msgspec.json.encode({
-            "event": "snapshot", "error": result.error, "signal": result.signal, "path": str(part.path), "keys": part.keys,
-            "size_bytes": part.size_bytes, "crc64": part.crc64, "cow_bytes": result.private_dirty_bytes, "fork_usec": fork_usec,
-            "seconds": seconds, "dirty": self._dirty_at_snapshot,
+            "event": "snapshot", "error": result.error, "signal": result.signal, "path": str(part.path),
+            "keys": part.keys, "size_bytes": part.size_bytes, "crc64": part.crc64,
+            "cow_bytes": result.private_dirty_bytes, "fork_usec": fork_usec, "seconds": seconds,
+            "dirty": self._dirty_at_snapshot,
         })  # fmt: skip
 
     def _join_parts(self, words: list[bytes]) -> Any:
-        """Join all shards' parts (worker 0): the kernel copies, so a thread does not hold the shard up. The news follow as an event."""
+        """Join all shards' parts (worker 0): the kernel copies, so a thread does not hold the shard up. The news follow
+        as an event."""
         request = msgspec.json.decode(words[0])
         parts = [Part(Path(part["path"]), part["keys"], part["size_bytes"], part["crc64"]) for part in request["parts"]]
 
         def join() -> None:
             try:
                 joined = join_parts(
-                    parts, Path(request["path"]), server_version=request["server_version"], created_at_s=request["created_at_s"],
-                    used_memory_bytes=request["used_memory_bytes"],
+                    parts, Path(request["path"]), server_version=request["server_version"],
+                    created_at_s=request["created_at_s"], used_memory_bytes=request["used_memory_bytes"],
                 )  # fmt: skip
                 self._joined = msgspec.json.encode({"event": "joined", "error": "", "size_bytes": joined.size_bytes})
             except OSError as error:
@@ -337,7 +342,8 @@ def main(argv: list[str]) -> int:
     control_fd, segment_fd, parent, shard, incarnation = map(int, argv)
     process.follow_parent(parent)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # Whether to stop decides the frontend, or the supervisor; a SIGTERM says that the latter has died, which its channel says too
+    # Whether to stop decides the frontend, or the supervisor; a SIGTERM says that the latter has died, which its
+    # channel says too
     signal.signal(signal.SIGTERM, lambda *_: None)
     process.disable_huge_pages()
     process.set_title(f"worker {shard}")

@@ -1,8 +1,9 @@
 """Compiled ways from a request to its reply, for the commands that dominate real traffic.
 
-A shortcut takes the plain case of its command and nothing else: no options, the right type, numbers in their usual notation. Whatever differs – and
-every error – is left to the handler, which is the one authority on semantics: a shortcut that answers 0 has changed nothing and its output
-is discarded. `Executor.use_shortcuts(False)` switches all of them off, and a test compares both ways.
+A shortcut takes the plain case of its command and nothing else: no options, the right type, numbers in their usual
+notation. Whatever differs – and every error – is left to the handler, which is the one authority on semantics: a
+shortcut that answers 0 has changed nothing and its output is discarded. `Executor.use_shortcuts(False)` switches all of
+them off, and a test compares both ways.
 """
 
 from libc.stdint cimport INT64_MAX, INT64_MIN, int64_t, uint64_t
@@ -83,7 +84,7 @@ cdef int changed(Keyspace keyspace, const request_t* request, const arg_t* words
     return keyspace.changed(request.database, request.slot, words[0].data, words[0].size)
 
 
-# -- strings ------------------------------------------------------------------------------------------------------------------
+# -- strings -----------------------------------------------------------------------------------------------------------
 
 cdef int emit_string(Buffer* out, const entry_t* entry) noexcept:
     cdef char[24] scratch
@@ -166,7 +167,7 @@ cdef int mset(Keyspace keyspace, const request_t* request, const arg_t* words, B
     return emit_status(out, b"OK", 2) + 1
 
 
-# -- keys ---------------------------------------------------------------------------------------------------------------------
+# -- keys --------------------------------------------------------------------------------------------------------------
 
 cdef int del_(Keyspace keyspace, const request_t* request, const arg_t* words, Buffer* out) except -2:
     cdef int64_t deleted = 0
@@ -202,7 +203,7 @@ cdef int expire(Keyspace keyspace, const request_t* request, const arg_t* words,
     return emit_integer(out, 1) + 1
 
 
-# -- lists --------------------------------------------------------------------------------------------------------------------
+# -- lists -------------------------------------------------------------------------------------------------------------
 
 cdef int push(Keyspace keyspace, const request_t* request, const arg_t* words, Buffer* out, bint at_head) except -2:
     cdef list_t* native = <list_t*>create(keyspace, request, words, LIST)
@@ -292,7 +293,7 @@ cdef int lrange(Keyspace keyspace, const request_t* request, const arg_t* words,
     return 1
 
 
-# -- hashes -------------------------------------------------------------------------------------------------------------------
+# -- hashes ------------------------------------------------------------------------------------------------------------
 
 cdef int hset(Keyspace keyspace, const request_t* request, const arg_t* words, Buffer* out) except -2:
     cdef hash_t* native
@@ -343,7 +344,7 @@ cdef int hgetall(Keyspace keyspace, const request_t* request, const arg_t* words
     return 1
 
 
-# -- sets ---------------------------------------------------------------------------------------------------------------------
+# -- sets --------------------------------------------------------------------------------------------------------------
 
 cdef int sadd(Keyspace keyspace, const request_t* request, const arg_t* words, Buffer* out) except -2:
     cdef set_t* native = <set_t*>create(keyspace, request, words, SET)
@@ -393,7 +394,7 @@ cdef int spop(Keyspace keyspace, const request_t* request, const arg_t* words, B
     return 1
 
 
-# -- sorted sets --------------------------------------------------------------------------------------------------------------
+# -- sorted sets -------------------------------------------------------------------------------------------------------
 
 cdef int zadd(Keyspace keyspace, const request_t* request, const arg_t* words, Buffer* out) except -2:
     cdef double score, old
@@ -485,7 +486,7 @@ cdef int zpopmax(Keyspace keyspace, const request_t* request, const arg_t* words
     return zpop(keyspace, request, words, out, True)
 
 
-# -- lengths ------------------------------------------------------------------------------------------------------------------
+# -- lengths -----------------------------------------------------------------------------------------------------------
 
 cdef int length(Keyspace keyspace, const request_t* request, const arg_t* words, Buffer* out, int kind) except -2:
     cdef entry_t* entry = find(keyspace, request, words, True)

@@ -41,8 +41,18 @@ COUNTS: Final = (
     "0", "1", "x", "1.5", "9223372036854775807", "9223372036854775808", "-9223372036854775808", "4611686018427387904",
     "-0",
 )  # fmt: skip
-CURSORS: Final = ("0", "+0", "-0", "00", "x", "1x", "-", "18446744073709551616", "-18446744073709551616",
-"99999999999999999999999")
+CURSORS: Final = (
+    "0",
+    "+0",
+    "-0",
+    "00",
+    "x",
+    "1x",
+    "-",
+    "18446744073709551616",
+    "-18446744073709551616",
+    "99999999999999999999999",
+)
 SCAN_OPTIONS: Final = (
     "MATCH *", "MATCH f*", "MATCH none", "MATCH [ab]*", "COUNT 100", "COUNT 1 MATCH a?", "match A* count 5",
     "MATCH f* MATCH a*", "COUNT 0",
@@ -50,8 +60,9 @@ SCAN_OPTIONS: Final = (
 )  # fmt: skip
 
 #: Those that find all of a handful in one step, be it packed (sets since 7.2) or not.
-ONE_STEP_SCAN_OPTIONS: Final = tuple(options
-for options in SCAN_OPTIONS if "match" not in options.lower() or "count" not in options.lower())
+ONE_STEP_SCAN_OPTIONS: Final = tuple(
+    options for options in SCAN_OPTIONS if "match" not in options.lower() or "count" not in options.lower()
+)
 
 CASES: Final[dict[str, list[Request]]] = {
     "setting and getting": [

@@ -30,8 +30,21 @@ _WRONG_ARITY: Final = (
 )  # fmt: skip
 
 _FOUR_SETS: Final = ("SADD a 1 2 3 x y", "SADD b 2 3 z x", "SADD c 3 x", "SADD d 9")
-_CHOICES: Final = ("a", "a b", "b a", "a b c", "c b a", "a a", "a none", "none a", "none", "none none", "a d",
-"d a b c", "a b none c")
+_CHOICES: Final = (
+    "a",
+    "a b",
+    "b a",
+    "a b c",
+    "c b a",
+    "a a",
+    "a none",
+    "none a",
+    "none",
+    "none none",
+    "a d",
+    "d a b c",
+    "a b none c",
+)
 
 CASES: Final[dict[str, list[Request]]] = {
     "members": [

@@ -6,11 +6,10 @@ import random
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from mpkv.workers.keyspace import Keyspace
-
 from mpkv.commands import spec
 from mpkv.resp.decoder import decode
 from mpkv.resp.encoder import encode_bytes
+from mpkv.workers.keyspace import Keyspace
 from tests.helpers.doors import HandlerDoor, Request, assert_same_replies, comparable, declared_commands
 from tests.helpers.fake_db import FakeKeyspace
 from tests.helpers.reference import Connection

@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from mpkv.workers.keyspace import Keyspace
 
 from mpkv.commands import generic, keyspace, strings
 from mpkv.commands.spec import EVERY_SECOND_KEY
 from mpkv.errors import CommandError
 from mpkv.resp import replies
+from mpkv.workers.keyspace import Keyspace
 from tests.helpers.fake_db import SLOT_MASK, slot_of
 
 SHARDS = 4

@@ -15,6 +15,7 @@ def conn():
     resets = []
     server = SimpleNamespace(config=Config(), reset_statistics=lambda: resets.append(1), resets=resets)
     server.is_local = lambda conn: True
+    server.settings_changed = lambda pairs: None
     return SimpleNamespace(server=server)
 
 

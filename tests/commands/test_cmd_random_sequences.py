@@ -4,8 +4,8 @@ from typing import Any
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from mpkv.workers.keyspace import Keyspace
 
+from mpkv.workers.keyspace import Keyspace
 from tests.helpers.doors import HandlerDoor, assert_same_replies
 from tests.helpers.fake_db import FakeKeyspace
 from tests.helpers.reference import Connection

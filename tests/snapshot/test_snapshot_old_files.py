@@ -9,7 +9,6 @@ import pytest
 
 from mpkv.snapshot.damage import SnapshotDamaged
 
-
 #: name -> keys and DEBUG DIGEST after redis-server 7.0.15 had loaded it
 SOUND_FILES = {
     "encodings.rdb": (13, "b7324c5e2d3a7618126155c2bf9e40c794649565"),

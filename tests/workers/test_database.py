@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from mpkv.workers.keyspace import Keyspace
 
 from mpkv import errors
 from mpkv.errors import CommandError
+from mpkv.workers.keyspace import Keyspace
 
 NOW_MS = 1_700_000_000_000
 TYPES = ("string", "hash", "list", "set", "zset")

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from mpkv.workers.keyspace import Keyspace
 
 from mpkv.workers.expire import KEYS_PER_SAMPLE, ExpireCycle, budget_us
+from mpkv.workers.keyspace import Keyspace
 
 NOW_MS = 1_700_000_000_000
 
@@ -96,7 +96,7 @@ def test_a_cycle_stops_when_its_time_is_over_and_the_next_goes_on_there(keyspace
     expired = cycle.run(budget_us=1000)
     assert 0 < expired <= 4 * KEYS_PER_SAMPLE
     assert cycle.expired_time_cap_reached == 1
-    assert keyspace.counts(1)[0] == 10 * KEYS_PER_SAMPLE      # not reached
+    assert keyspace.counts(1)[0] == 10 * KEYS_PER_SAMPLE  # not reached
     runs = cycles_until_clean(keyspace, cycle, 40 * KEYS_PER_SAMPLE, limit=100)
     assert runs > 4
 
@@ -128,7 +128,7 @@ def test_watchers_and_the_log_hear_of_actively_expired_keys(keyspace: Keyspace) 
 def test_one_call_is_bounded_where_few_keys_are_volatile(keyspace: Keyspace, tag: bytes, volatile: int) -> None:
     fill(keyspace, stale=0, fresh=volatile, lasting=20_000, tag=tag)
     calls = found = 0
-    while found <= volatile:        # a whole round: 64 words or slots per call, of 25,000 words or half of the slots
+    while found <= volatile:  # a whole round: 64 words or slots per call, of 25,000 words or half of the slots
         checked, _ = keyspace.expire_some(0, 1)
         assert checked <= 1
         found += checked
@@ -153,7 +153,7 @@ def test_the_stale_share_is_estimated_in_percent(keyspace: Keyspace) -> None:
     fill(keyspace, stale=50)
     keyspace.now_ms = NOW_MS + 1001
     cycle.run()
-    assert cycle.expired_stale_perc == pytest.approx(5.0)      # 5 % of 100 %
+    assert cycle.expired_stale_perc == pytest.approx(5.0)  # 5 % of 100 %
     cycle.run()
     assert cycle.expired_stale_perc == pytest.approx(4.75)
 

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from mpkv.sharding import slot_of, slot_range
-from mpkv.workers.keyspace import Keyspace
 
+from mpkv.sharding import slot_of, slot_range
 from mpkv.types import allocator
+from mpkv.workers.keyspace import Keyspace
 
 NOW_MS = 1_700_000_000_000
 
@@ -266,7 +266,7 @@ def test_an_empty_database_costs_nothing_before_and_after(keyspace: Keyspace) ->
 
 def test_a_million_short_strings_would_take_less_than_95_bytes_each(keyspace: Keyspace) -> None:
     db = keyspace.database(0)
-    for number in range(100_000):       # spread like a million: over a tenth of the slots would be the same
+    for number in range(100_000):  # spread like a million: over a tenth of the slots would be the same
         db.set_string(b"key:%012d" % number, b"v" * 32)
     assert keyspace.used_memory() / 100_000 < 95
 
@@ -315,7 +315,7 @@ def test_scan_returns_every_key_that_stays_exactly_once_while_others_come_and_go
     others: list[bytes] = []
 
     def disturb() -> None:
-        if dice.random() < 0.5:         # grow by a lot, then shrink by a lot: the table is rebuilt under the cursor
+        if dice.random() < 0.5:  # grow by a lot, then shrink by a lot: the table is rebuilt under the cursor
             for _ in range(200):
                 others.append(b"{tag}%d" % dice.randrange(10**9))
                 db.set_string(others[-1], b"2")
@@ -334,7 +334,7 @@ def test_scan_does_a_bounded_amount_of_work(keyspace: Keyspace) -> None:
     cursor = 0
     while True:
         cursor, page = db.scan(cursor, 10)
-        assert len(page) <= 13          # ten, and the rest of a group of keys with one tag
+        assert len(page) <= 13  # ten, and the rest of a group of keys with one tag
         if not cursor:
             break
 

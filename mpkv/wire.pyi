@@ -1,0 +1,2 @@
+CONTROLS: dict[int, str]
+CONTROL_NUMBERS: dict[str, int]

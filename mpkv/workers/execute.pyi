@@ -1,0 +1,39 @@
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from mpkv.commands.spec import Command
+from mpkv.errors import CommandError
+from mpkv.shm.board import Block
+from mpkv.workers.keyspace import Database, Keyspace
+
+INTERNAL_ERROR: CommandError
+
+class BatchFault(Exception): ...
+
+class Executor:
+    keyspace: Keyspace
+    databases: list[Database]
+    specs: list[Command]
+    waiters: Any
+    sink: Callable[..., object] | None
+    last_number: int
+    epoch: int
+    def __init__(
+        self,
+        keyspace: Keyspace,
+        databases: list[Database],
+        table: Mapping[str, Command],
+        block: Block,
+        send: Callable[[bytes], object],
+        control: Callable[[int, list[bytes], int, int], Any],
+        waiters: Any,
+    ) -> None: ...
+    def use_shortcuts(self, on: bool) -> None: ...
+    def start_epoch(self, epoch: int) -> None: ...
+    def flush(self) -> None: ...
+    def run_batch(self, batch: bytes) -> None: ...
+    def watch(self, client: int, database: int, keys: Iterable[bytes]) -> None: ...
+    def unwatch(self, client: int) -> None: ...
+    def late(self, number: int, value: Any, protocol: int) -> None: ...
+    def event(self, payload: bytes) -> None: ...
+    def want_effects(self, sink: Callable[..., object] | None) -> None: ...
