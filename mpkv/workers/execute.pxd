@@ -36,6 +36,7 @@ cdef class Executor:
     cdef int _by_handler(self, request_t* head, size_t at, uint64_t reply_number) except -1
     cdef void _count(self, const request_t* head, int64_t elapsed_ns, const char* reply, size_t size) noexcept
     cdef int _exec(self, request_t* head, const char* at, const char* end) except -1
+    cdef void _look_ahead(self, const char** place, const char** table, const char** entry, const char* end) noexcept nogil
     cdef int _begin_replies(self) except -1
     cdef int _note_effects(self, request_t* head, bint wrote) except -1
     cdef bint _watched_unchanged(self, client) except -1

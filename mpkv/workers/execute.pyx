@@ -49,6 +49,20 @@ cdef inline int64_t _now_ns() noexcept nogil:
     return now.tv_sec * 1000000000 + now.tv_nsec
 
 
+cdef inline const char* _skip(const char* at, const char* end, int count) noexcept nogil:
+    """`count` envelopes further on, `end` if there are not so many or they do not add up."""
+    cdef uint32_t size
+    while count:
+        if <size_t>(end - at) < sizeof(request_t):
+            return end
+        size = (<const request_t*>at).size
+        if size < sizeof(request_t) or size > <size_t>(end - at):
+            return end
+        at += size
+        count -= 1
+    return at if <size_t>(end - at) >= sizeof(request_t) else end
+
+
 cdef class Executor:
     """Runs batches on one shard.
 
@@ -122,6 +136,9 @@ cdef class Executor:
         cdef const char* at = PyBytes_AS_STRING(batch)
         cdef const char* end = at + PyBytes_GET_SIZE(batch)
         cdef const char* begin
+        cdef const char* place_ahead
+        cdef const char* table_ahead
+        cdef const char* entry_ahead
         cdef batch_t top
         cdef request_t head
         cdef int result
@@ -131,8 +148,13 @@ cdef class Executor:
             self.keyspace.now_ms = top.now_ms
         at += sizeof(batch_t)
         self.clock_ns = _now_ns()
+        place_ahead = _skip(at, end, 9)
+        table_ahead = _skip(at, end, 6)
+        entry_ahead = _skip(at, end, 3)
         while True:
             begin = at
+            if entry_ahead != end:
+                self._look_ahead(&place_ahead, &table_ahead, &entry_ahead, end)
             result = next_request(&at, end, &head, &self.words, &self.room)
             if result <= 0:
                 break
@@ -160,6 +182,27 @@ cdef class Executor:
             raise MemoryError
         self.block.end_command(self.last_number)
         self.flush()
+
+    cdef void _look_ahead(self, const char** place, const char** table, const char** entry, const char* end) noexcept nogil:
+        """Bring in what requests further on in the batch will look up, each a step nearer to its turn."""
+        cdef const request_t* head
+        cdef const uint32_t* sizes
+        if place[0] != end:
+            head = <const request_t*>place[0]
+            if head.kind == REQUEST_KIND:
+                self.keyspace.fetch_place(head.database, head.slot)
+            place[0] = _skip(place[0], end, 1)
+        if table[0] != end:
+            head = <const request_t*>table[0]
+            if head.kind == REQUEST_KIND:
+                self.keyspace.fetch_table(head.database, head.slot)
+            table[0] = _skip(table[0], end, 1)
+        head = <const request_t*>entry[0]
+        if head.kind == REQUEST_KIND and head.argc:
+            sizes = <const uint32_t*>(entry[0] + sizeof(request_t))
+            if sizeof(request_t) + head.argc * sizeof(uint32_t) + sizes[0] <= head.size:
+                self.keyspace.fetch_entry(head.database, head.slot, <const char*>(sizes + head.argc), sizes[0])
+        entry[0] = _skip(entry[0], end, 1)
 
     # -- one request ---------------------------------------------------------------------------------------------------
 

@@ -84,6 +84,10 @@ cdef class Keyspace:
     # the same for a command that reads: counts a hit or a miss and moves the LRU clock
     cdef entry_t* find_for_read(self, int db, unsigned slot, const char* key, size_t size)
     cdef void touch(self, entry_t* entry) noexcept nogil
+    # what a look-up that is to come will need, step by step: brought into the cache early
+    cdef void fetch_place(self, int db, unsigned slot) noexcept nogil
+    cdef void fetch_table(self, int db, unsigned slot) noexcept nogil
+    cdef void fetch_entry(self, int db, unsigned slot, const char* key, size_t size) noexcept nogil
     # set a string; replaces a value of any type. keep_ttl: the old expiry stays. 0, -1 no memory.
     # Not counted as a change: call string_changed() or changed()
     cdef int put_string(self, int db, unsigned slot, const char* key, size_t size,
