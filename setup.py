@@ -1,7 +1,7 @@
 """Builds the compiled modules: every .pyx below mpkv/ is an extension of the same dotted name.
 
 MPKV_DEBUG=1          builds with bounds checks, assertions and no optimisation (`make debug`)
-MPKV_BUILD_ONLY=a,b   builds only the named .pyx files (a developer's shortcut)
+MPKV_BUILD_ONLY=a,b   builds only the named .pyx files (a developer's shortcut); with nothing named, none
 """
 
 import os
@@ -11,9 +11,12 @@ from Cython.Build import cythonize
 from setuptools import Extension, setup
 
 DEBUG = os.environ.get("MPKV_DEBUG") == "1"
-ONLY = [name for name in os.environ.get("MPKV_BUILD_ONLY", "").split(",") if name]
+ONLY = os.environ.get("MPKV_BUILD_ONLY")
 
-sources = ONLY or sorted(str(path) for path in Path("mpkv").rglob("*.pyx"))
+if ONLY is None:
+    sources = sorted(str(path) for path in Path("mpkv").rglob("*.pyx"))
+else:
+    sources = [name for name in ONLY.split(",") if name]
 extensions = [
     Extension(
         source.removesuffix(".pyx").replace("/", "."),
@@ -23,7 +26,10 @@ extensions = [
     for source in sources
 ]
 
+CORES = os.cpu_count() or 1 if len(sources) > 1 else 1
+
 setup(
+    options={"build_ext": {"parallel": CORES}},
     ext_modules=cythonize(
         extensions,
         compiler_directives={
@@ -34,8 +40,7 @@ setup(
             "initializedcheck": DEBUG,
             "embedsignature": True,
         },
-        # One cythonize process per core; the C compiler is the slow part.
-        nthreads=1 if ONLY else (os.cpu_count() or 1),
+        nthreads=CORES,
         quiet=True,
-    )
+    ),
 )
