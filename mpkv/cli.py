@@ -61,8 +61,6 @@ def _build_number() -> int:
 
 def _serve(argv: Sequence[str]) -> int:
     config = Config.from_command_line(argv)
-    for warning in config.warnings:
-        print(f"# WARNING: {warning}", file=sys.stderr)
     from mpkv import supervisor
 
     return int(supervisor.run(config))

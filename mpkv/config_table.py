@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import enum
 import re
+import textwrap
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -216,32 +217,32 @@ _SECURITY = (
     _row("requirepass", _TEXT, "", "S", "Password of the default user"),
     _row("masterauth", _TEXT, "", "SU", "Password that a replica shows to its primary"),
     _row("masteruser", _TEXT, "", "SU", "User that a replica logs in as"),
-    _row("user", Lines(), "", "F", "One user's access rules"),
+    _row("user", Lines(), "", "FU", "One user's access rules"),
     _row("aclfile", _TEXT, "", "IU", "File of users"),
     _row("acllog-max-len", _COUNT, "128", "U", "Entries in the log of refused accesses"),
     _row("acl-pubsub-default", Choice("allchannels", "resetchannels"), "resetchannels", "U", "Channels of a new user"),
-    _row("rename-command", Lines(2, 2), "", "F", "Another name for a command; empty = disabled"),
+    _row("rename-command", Lines(2, 2), "", "FU", "Another name for a command; empty = disabled"),
     _row("loadmodule", Lines(), "", "FU", "Load a module at the start"),
     _row("enable-debug-command", _POLICY, "no", "I",
          "Whether DEBUG may be used: no, yes, or from this machine only (local)"),
-    _row("enable-module-command", _POLICY, "no", "I", "Whether MODULE may be used"),
+    _row("enable-module-command", _POLICY, "no", "IU", "Whether MODULE may be used"),
     _row("enable-protected-configs", _POLICY, "no", "I", "Whether CONFIG SET may change protected directives"),
     _row("sanitize-dump-payload", Choice("no", "yes", "clients"), "no", "U", "Whether RESTORE checks deeply"),
 )
 
 _MEMORY = (
-    _row("maxmemory", Memory(), "0", "", "Memory for data; 0 = no limit"),
+    _row("maxmemory", Memory(), "0", "U", "Memory for data; 0 = no limit"),
     _row("maxmemory-policy",
          Choice("volatile-lru", "volatile-lfu", "volatile-random", "volatile-ttl", "allkeys-lru", "allkeys-lfu",
                 "allkeys-random", "noeviction"),
-         "noeviction", "", "What goes when memory is full"),
-    _row("maxmemory-samples", Number(1, 64), "5", "", "Keys looked at for one eviction"),
+         "noeviction", "U", "What goes when memory is full"),
+    _row("maxmemory-samples", Number(1, 64), "5", "U", "Keys looked at for one eviction"),
     _row("maxmemory-eviction-tenacity", Number(0, 100), "10", "U", "How much time eviction may take"),
     _row("maxmemory-clients", MemoryOrPercent(), "0", "U",
          "Memory for all clients' buffers, in bytes or % of maxmemory"),
     _row("active-expire-effort", Number(1, 10), "1", "", "Work put into deleting what has expired"),
-    _row("lfu-log-factor", _NATURAL, "10", "", "How slowly the use counter saturates"),
-    _row("lfu-decay-time", _NATURAL, "1", "", "Minutes after which the use counter is halved"),
+    _row("lfu-log-factor", _NATURAL, "10", "U", "How slowly the use counter saturates"),
+    _row("lfu-decay-time", _NATURAL, "1", "U", "Minutes after which the use counter is halved"),
     _row("lazyfree-lazy-eviction", _YES_NO, "no", "U", "Free evicted values in the background"),
     _row("lazyfree-lazy-expire", _YES_NO, "no", "U", "Free expired values in the background"),
     _row("lazyfree-lazy-server-del", _YES_NO, "no", "U", "Free overwritten values in the background"),
@@ -264,12 +265,12 @@ _SNAPSHOTS = (
     _row("save", SavePoints(), "3600 1 300 100 60 10000", "",
          "Save after so many seconds if there were so many changes"),
     _row("stop-writes-on-bgsave-error", _YES_NO, "yes", "", "Refuse writes while snapshots fail"),
-    _row("rdbcompression", _YES_NO, "yes", "", "Compress strings in snapshots"),
+    _row("rdbcompression", _YES_NO, "yes", "U", "Compress strings in snapshots"),
     _row("rdbchecksum", _YES_NO, "yes", "I", "End snapshots with a checksum"),
     _row("dbfilename", _file_name("dbfilename"), "dump.rdb", "P", "Name of the snapshot in `dir`"),
     _row("dir", Directory(), "./", "PL", "Directory of snapshots and logs"),
     _row("rdb-del-sync-files", _YES_NO, "no", "U", "Delete snapshots that only replication needed"),
-    _row("rdb-save-incremental-fsync", _YES_NO, "yes", "", "Write snapshots to disk little by little"),
+    _row("rdb-save-incremental-fsync", _YES_NO, "yes", "U", "Write snapshots to disk little by little"),
 )
 
 _LOG = (
@@ -330,8 +331,8 @@ _LIMITS = (
 )
 
 _OBSERVABILITY = (
-    _row("slowlog-log-slower-than", Number(-1, INT64_MAX), "10000", "", "µs from which a command is logged; -1 = off"),
-    _row("slowlog-max-len", _COUNT, "128", "", "Entries in the slow log"),
+    _row("slowlog-log-slower-than", Number(-1, INT64_MAX), "10000", "U", "µs from which a command is logged; -1 = off"),
+    _row("slowlog-max-len", _COUNT, "128", "U", "Entries in the slow log"),
     _row("latency-monitor-threshold", _COUNT, "0", "U", "ms from which an event is noted; 0 = off"),
     _row("latency-tracking", _YES_NO, "yes", "", "Keep a histogram of every command's latency"),
     _row("latency-tracking-info-percentiles", Percentiles(), "50 99 99.9", "",
@@ -388,15 +389,17 @@ _CLUSTER = (
 )
 
 _LIFECYCLE = (
-    _row("shutdown-timeout", _NATURAL, "10", "", "Seconds to wait for replicas before stopping"),
-    _row("shutdown-on-sigterm", ShutdownWords(), "default", "", "What SIGTERM does: default, or save nosave now force"),
-    _row("shutdown-on-sigint", ShutdownWords(), "default", "", "What SIGINT does"),
+    _row("shutdown-timeout", _NATURAL, "10", "U", "Seconds to wait for replicas before stopping"),
+    _row("shutdown-on-sigterm", ShutdownWords(), "default", "U",
+         "What SIGTERM does: default, or save nosave now force"),
+    _row("shutdown-on-sigint", ShutdownWords(), "default", "U", "What SIGINT does"),
 )
 
 _PROCESSES = (
     _row("workers", Number(0, 1024), "0", "I",
          "Worker processes; 0 = the cores this service may use, less one, at least 1"),
     _row("runtime-dir", _TEXT, "", "I", "Directory of internal sockets; empty = chosen automatically"),
+    _row("restart-limit", Number(1, 10_000), "15", "I", "Deaths of one process within a minute: then it stays down"),
     _row("io-threads", Number(1, 128), "1", "IU", "No effect: the cores are used through `workers`"),
     _row("io-threads-do-reads", _YES_NO, "no", "IU", "No effect: the cores are used through `workers`"),
 )
@@ -434,7 +437,7 @@ ALIASES: Final[dict[str, Directive]] = {row.alias: row for row in DIRECTIVES.val
 #: What only mpkv has.
 OWN: Final = frozenset({
     "workers", "metrics-port", "metrics-bind", "runtime-dir", "client-max-inflight", "worker-max-inflight",
-    "debug-disable-intents", "debug-ignore-epoch",
+    "restart-limit", "debug-disable-intents", "debug-ignore-epoch",
 })  # fmt: skip
 
 
@@ -442,3 +445,36 @@ def find(name: str) -> Directive | None:
     """By name or alias, in any case."""
     lower = name.lower()
     return DIRECTIVES.get(lower) or ALIASES.get(lower)
+
+
+def markdown() -> str:
+    """The directives as tables for the documentation: mpkv's own, those of Redis with an effect, those without."""
+    shown = [row for row in DIRECTIVES.values() if not row.hidden]
+    parts = (
+        ("Of mpkv alone", [row for row in shown if row.name in OWN]),
+        ("Of Redis, with their effect", [row for row in shown if row.name not in OWN and row.used]),
+    )
+    lines = []
+    for title, rows in parts:
+        lines += [f"## {title}", "", "| directive | default | while running | |", "|---|---|---|---|"]
+        lines += [f"| `{row.name}` | {_shown(row.default)} | {_when(row)} | {row.doc} |" for row in rows]
+        lines.append("")
+    unused = ", ".join(f"`{row.name}`" for row in shown if not row.used)
+    lines += ["## Of Redis, accepted without effect", "", *textwrap.wrap(unused, 120, break_on_hyphens=False)]
+    return "\n".join(lines)
+
+
+def _shown(default: str) -> str:
+    return f"`{default}`" if default else "–"
+
+
+def _when(row: Directive) -> str:
+    if Flag.FILE_ONLY in row.flags:
+        return "file only"
+    if not row.mutable:
+        return "at start"
+    return "with enable-protected-configs" if row.protected else "yes"
+
+
+if __name__ == "__main__":
+    print(markdown())

@@ -68,18 +68,20 @@ class Channel:
                 raise Closed
             messages.append(self._decode(data))
 
-    def wait(self, timeout_s: float | None = None) -> list[Message]:
-        """Wait for messages, at most so long."""
+    def wait(self, timeout_s: float | None = None) -> Message:
+        """Wait for one message, at most so long; what comes after it stays for `receive`.
+
+        Raises `Closed` when the other side is gone, TimeoutError.
+        """
         self._socket.settimeout(timeout_s)
         try:
-            first = self._socket.recv(MOST_BYTES)
-        except TimeoutError:
-            return []
+            data = self._socket.recv(MOST_BYTES)
         finally:
             self._socket.setblocking(False)
-        if not first:
+        if not data:
             raise Closed
-        return [self._decode(first), *self.receive()]
+        message: Message = self._decode(data)
+        return message
 
     def close(self) -> None:
         self._socket.close()

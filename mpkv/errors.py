@@ -4,6 +4,9 @@ Two kinds of failure exist (and stay apart): a `CommandError` is the user's mist
 else that is raised is ours, is logged with its context, and is never shown to a client.
 """
 
+from collections.abc import Sequence
+from typing import Final
+
 
 class CommandError(Exception):
     """An error reply. The text starts with its prefix: ``ERR …``, ``WRONGTYPE …``; no CR or LF is let through."""
@@ -11,6 +14,11 @@ class CommandError(Exception):
     @property
     def text(self) -> str:
         return str(self.args[0])
+
+    @property
+    def prefix(self) -> bytes:
+        """The first word, by which errors are counted."""
+        return self.text.partition(" ")[0].encode()
 
 
 WRONGTYPE = CommandError("WRONGTYPE Operation against a key holding the wrong kind of value")
@@ -42,6 +50,36 @@ SCORE_NOT_A_NUMBER = CommandError("ERR resulting score is not a number (NaN)")
 SCORE_BOUND_NOT_A_FLOAT = CommandError("ERR min or max is not a float")
 LEX_BOUND_INVALID = CommandError("ERR min or max not valid string range item")
 STRING_TOO_LONG = CommandError("ERR string exceeds maximum allowed size (proto-max-bulk-len)")
+
+
+#: How much of a request an error reply repeats.
+_MOST_SHOWN: Final = 128
+
+
+def shown(word: bytes, most: int = _MOST_SHOWN) -> str:
+    """A client's word as an error reply repeats it: cut, and up to its first NUL as a C string ends there."""
+    return word[:most].partition(b"\0")[0].decode("utf-8", "surrogateescape")
+
+
+def unknown_command(words: Sequence[bytes]) -> CommandError:
+    """`words`: the whole request. Arguments are shown as long as fewer than 128 characters have been."""
+    arguments = ""
+    for word in words[1:]:
+        left = _MOST_SHOWN - len(arguments)
+        if left <= 0:
+            break
+        arguments += f"'{shown(word, left)}' "
+    return CommandError(f"ERR unknown command '{shown(words[0])}', with args beginning with: {arguments}")
+
+
+def unknown_subcommand(container: str, word: bytes) -> CommandError:
+    return CommandError(f"ERR unknown subcommand '{shown(word)}'. Try {container.upper()} HELP.")
+
+
+def subcommand_syntax(container: str, word: bytes) -> CommandError:
+    """What sub-commands answer that look at their number of words themselves."""
+    text = f"ERR unknown subcommand or wrong number of arguments for '{shown(word)}'. Try {container.upper()} HELP."
+    return CommandError(text)
 
 
 def wrong_arity(name: str) -> CommandError:

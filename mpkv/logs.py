@@ -10,8 +10,11 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import syslog
 import time
 from typing import Final, TextIO
+
+from mpkv.config import Config
 
 VERBOSE: Final = 15
 NOTICE: Final = 25
@@ -23,6 +26,12 @@ LEVELS: Final = {
     "warning": logging.WARNING,
     "nothing": logging.CRITICAL + 1,
 }
+
+_URGENCIES: Final = (
+    (logging.WARNING, syslog.LOG_WARNING),
+    (logging.INFO, syslog.LOG_NOTICE),
+    (VERBOSE, syslog.LOG_INFO),
+)
 
 
 class _RedisFormatter(logging.Formatter):
@@ -66,19 +75,36 @@ class _LogFile(logging.StreamHandler[TextIO]):
                 old.close()
 
 
+class _SystemLog(logging.Handler):
+    """Sends a copy to the system's logger."""
+
+    def __init__(self, ident: str, facility: str) -> None:
+        super().__init__()
+        syslog.openlog(ident, syslog.LOG_PID | syslog.LOG_NDELAY, getattr(syslog, f"LOG_{facility.upper()}"))
+
+    def emit(self, record: logging.LogRecord) -> None:
+        urgency = next((urgency for level, urgency in _URGENCIES if record.levelno >= level), syslog.LOG_DEBUG)
+        syslog.syslog(urgency, record.getMessage())
+
+
 _handler: _LogFile | None = None
 
 
-def set_up(role: str, level: str, path: str) -> None:
-    """Send this process's log to `path` (empty: standard output). Raises OSError if it cannot be written."""
+def set_up(role: str, config: Config) -> None:
+    """Send this process's log to `logfile` (empty: standard output), and to the system's logger if so configured.
+
+    Raises OSError if the file cannot be written.
+    """
     global _handler
     root = logging.getLogger()
     if _handler is not None:
         root.removeHandler(_handler)
-    _handler = _LogFile(path)
+    _handler = _LogFile(config.logfile)
     _handler.setFormatter(_RedisFormatter(role))
     root.addHandler(_handler)
-    set_level(level)
+    if config.syslog_enabled:
+        root.addHandler(_SystemLog(config.syslog_ident, config.syslog_facility))
+    set_level(config.loglevel)
 
 
 def set_level(level: str) -> None:

@@ -13,6 +13,8 @@ from typing import Final
 
 import setproctitle
 
+from mpkv.config import Config
+
 _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_THP_DISABLE: Final = 41
 
@@ -26,11 +28,21 @@ def follow_parent(parent: int) -> None:
         raise SystemExit(1)
 
 
+def is_alive(pid: int) -> bool:
+    """Whether there is such a process; one that is dead and only waits for its parent's notice is not."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as stat:
+            return stat.read().rpartition(b")")[2].split()[0] not in (b"Z", b"X")
+    except OSError:
+        return False
+
+
 def disable_huge_pages() -> None:
     """A snapshot's copy-on-write would copy 2 MB for every small change."""
     ctypes.CDLL(None).prctl(_PR_SET_THP_DISABLE, 1, 0, 0, 0)
 
 
-def set_title(title: str) -> None:
-    """What `ps` shows: ``mpkv: worker 0``."""
-    setproctitle.setproctitle(f"mpkv: {title}")
+def set_title(title: str, config: Config) -> None:
+    """What `ps` shows: ``mpkv: worker 0``, unless set-proc-title is off."""
+    if config.set_proc_title:
+        setproctitle.setproctitle(f"mpkv: {title}")

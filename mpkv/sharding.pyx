@@ -31,7 +31,8 @@ cdef inline unsigned _crc16(const unsigned char* data, size_t size) noexcept nog
     cdef unsigned crc = 0
     while size >= 4:
         crc = (
-            _crc_tables[3][data[0] ^ (crc >> 8)] ^ _crc_tables[2][data[1] ^ (crc & 0xFF)] ^ _crc_tables[1][data[2]] ^ _crc_tables[0][data[3]]
+            _crc_tables[3][data[0] ^ (crc >> 8)] ^ _crc_tables[2][data[1] ^ (crc & 0xFF)]
+            ^ _crc_tables[1][data[2]] ^ _crc_tables[0][data[3]]
         )
         data += 4
         size -= 4

@@ -29,28 +29,32 @@ import sys
 import tempfile
 import time
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from mpkv import __version__, logs, process
+from mpkv import __version__, logs, process, sdnotify
 from mpkv.commands import spec
 from mpkv.config import Config
+from mpkv.config_syntax import ENCODING, ENCODING_ERRORS
 from mpkv.control import Channel, Closed, Message
 from mpkv.metrics.http import MetricsServer
 from mpkv.metrics.source import BoardSource
 from mpkv.shm.board import Board
 from mpkv.shm.layout import State
 from mpkv.shm.segment import Segment
+from mpkv.snapshot.join import remove_abandoned
 
 logger = logging.getLogger(__name__)
 
 #: Delay before a process that died is started again: doubles with each death in `RESTART_WINDOW_S`, up to the last.
 FIRST_DELAY_S: Final = 0.05
 MOST_DELAY_S: Final = 5.0
-#: More deaths than this in the window, and the process stays down.
-MOST_RESTARTS: Final = 15
+#: More deaths than `restart-limit` in this time, and the process stays down.
 RESTART_WINDOW_S: Final = 60.0
+#: A signal to stop waits so long for a process that is being started again.
+WHOLE_S: Final = 10.0
 #: After SIGTERM a child that has nothing to save is gone within this, or is killed.
 STOP_S: Final = 10.0
 PULSE_S: Final = 0.5
@@ -90,10 +94,15 @@ class Supervisor:
         self.segment = Segment.create(self.shards, list(spec.load()), databases=config.databases)
         self.board = Board(self.segment)
         self.block = self.board.supervisor
-        self.block.begin()
         self.selector = selectors.DefaultSelector()
         self.runtime = RuntimeFolder(config)
-        self.listeners = open_listeners(config)
+        remove_abandoned(Path(config.dir))
+        try:
+            self.listeners = open_listeners(config)
+            self.metrics = open_metrics(BoardSource(self.segment, config), config)
+        except StartFailed:
+            self.runtime.remove()
+            raise
         self.workers = [
             Child(f"worker {shard}", "mpkv.workers.main", [str(shard)], 2 + shard) for shard in range(self.shards)
         ]
@@ -102,6 +111,9 @@ class Supervisor:
         self.stopping = False
         self.failure: str | None = None
         self.kill_at: float | None = None
+        self.stop_at: float | None = None  # asked to stop: when at the latest
+        self.stop_how: Sequence[str] | None = None  # by a signal: its options
+        self.changed: dict[str, str] = {}  # by CONFIG SET, as the frontend sent it
         self.serving = False
         self._wake_fd, write_fd = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._signals: deque[int] = deque()
@@ -109,13 +121,14 @@ class Supervisor:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD):
             signal.signal(number, lambda got, _frame: self._signals.append(got))
         self.selector.register(self._wake_fd, selectors.EVENT_READ, None)
-        self.metrics = MetricsServer(BoardSource(self.segment, config), config)
 
     # -- the day's work ------------------------------------------------------------------------------------------------
 
     def run(self) -> int:
         """Until everything has stopped; the exit status."""
-        self.metrics.start()
+        self.block.begin()
+        if self.metrics is not None:
+            self.metrics.start()
         self.block.enter(State.READY)
         while not self._all_gone():
             self._start_what_is_due()
@@ -127,6 +140,7 @@ class Supervisor:
             while self._signals:
                 self._obey_signal(self._signals.popleft())
             self._reap()
+            self._stop_when_whole()
             self._enforce_stop()
             self.block.heartbeat()
         return self._finish()
@@ -148,8 +162,9 @@ class Supervisor:
                 if child.channel is not None:
                     child.channel.send("reopen-log")
         elif number in (signal.SIGTERM, signal.SIGINT):
-            logger.warning("Received %s: shutting down", signal.Signals(number).name)
-            self.stop(signal.Signals(number).name.lower())
+            name = signal.Signals(number).name
+            logger.warning("Received %s: shutting down", name)
+            self._ask_to_stop(getattr(self.config, f"shutdown_on_{name.lower()}"))
 
     # -- starting ------------------------------------------------------------------------------------------------------
 
@@ -176,12 +191,11 @@ class Supervisor:
         if child is self.frontend:
             descriptors += [listener.fileno() for listener in self.listeners]
             arguments += [str(listener.fileno()) for listener in self.listeners]
-        environment = {name: value for name, value in os.environ.items() if name != "NOTIFY_SOCKET"}
         with theirs:
             child.process = subprocess.Popen(
-                [sys.executable, "-m", child.module, *arguments],
+                [sys.executable, "-P", "-m", child.module, *arguments],
                 pass_fds=descriptors,
-                env=environment,
+                env=_environment(),
                 stdin=subprocess.DEVNULL,
             )
         child.channel.send(
@@ -189,6 +203,7 @@ class Supervisor:
             config=self.config.to_json().decode(),
             runtime=str(self.runtime.path),
             incarnation=child.incarnation,
+            changed=list(self.changed.items()),
         )
         self.selector.register(child.channel, selectors.EVENT_READ, child)
         if child is self.frontend:
@@ -208,6 +223,7 @@ class Supervisor:
             self.selector.unregister(child.channel)
             child.channel.close()
             child.channel = None
+            child.ready = False  # it is dying, though there may be no status yet
             return
         for message in messages:
             self._take_news(child, message)
@@ -231,18 +247,21 @@ class Supervisor:
         elif kind == "damaged":
             self._refuse(child, message["reason"])
         elif kind == "serving":
+            child.ready = True
             if not self.serving:
                 self.serving = True
                 logger.info("Ready to accept connections")
+                sdnotify.notify(self.config.supervised, "READY=1")
         elif kind == "config":
             self._change_settings(message["pairs"])
         elif kind == "stopping":
             self.stopping = True
             self.kill_at = None
-        elif kind == "stop-refused":
+        elif kind == "stop-refused" and self.failure is None:
             self.stopping = False
             self.kill_at = None
             logger.warning("Not shutting down: %s", message["reason"])
+            self._ask_again()
 
     def _ask_to_link(self, worker: Child) -> None:
         """Have a worker open a fresh endpoint for the frontend of this epoch."""
@@ -254,11 +273,10 @@ class Supervisor:
 
     def _tell_down(self, worker: Child) -> None:
         """The frontend learns that a shard is gone, and the last number that it may have executed."""
-        block = self.board.workers[worker.shard]
-        executing = block.executing
-        last = max(block.last_number, executing[0] if executing else 0)
+        last_number = self.board.workers[worker.shard].last_number
+        for_good = worker.process is None and worker.start_at is None
         if self.frontend.channel is not None:
-            self.frontend.channel.send("down", shard=worker.shard, last_number=last)
+            self.frontend.channel.send("down", shard=worker.shard, last_number=last_number, for_good=for_good)
 
     def _refuse(self, child: Child, reason: str) -> None:
         """The snapshot cannot be loaded: nothing is overwritten, and at the first start nothing is started."""
@@ -268,11 +286,13 @@ class Supervisor:
             self.stop("failure")
         else:
             child.start_at = None
-            child.deaths.extend([time.monotonic()] * MOST_RESTARTS)
+            child.deaths.extend([time.monotonic()] * self.config.restart_limit)
 
     def _change_settings(self, pairs: list[list[str]]) -> None:
         """CONFIG SET in the frontend: what is started from now on gets it too."""
-        self.config.set([(name, value) for name, value in pairs])
+        texts = [(name, value.encode("latin-1").decode(ENCODING, ENCODING_ERRORS)) for name, value in pairs]
+        self.config.set(texts, local=True)
+        self.changed.update((name, value) for name, value in pairs)
         logs.set_level(self.config.loglevel)
 
     # -- the dead ------------------------------------------------------------------------------------------------------
@@ -285,9 +305,17 @@ class Supervisor:
     def _bury(self, child: Child, status: int) -> None:
         child.process = None
         child.ready = False
+        child.linked = 0
         if child.channel is not None:
             self._hear_last_words(child)
-        if self.stopping:
+        if self.failure is not None or (self.stopping and status == 0):
+            return
+        if child is self.frontend and self.stopping and all(worker.process is not None for worker in self.workers):
+            # It died over the stop, and nothing is saved yet: a new one will do it
+            self.stopping = False
+            self.kill_at = None
+            self._schedule_restart(child)
+            self._ask_again()
             return
         how = f"killed by {signal.Signals(-status).name}" if status < 0 else f"exited with status {status}"
         block = self.board.processes[child.number]
@@ -298,19 +326,23 @@ class Supervisor:
             else ""
         )
         logger.critical("%s %s%s", child.name, how, doing)
+        block.mark_down()
         if child is self.frontend:
             self.block.count("frontend_restarts")
         else:
             self.block.count("worker_restarts")
-            block.mark_down()
-            self._tell_down(child)
-            self.block.count("snapshot_fallbacks")
+            if executing:
+                # The command it died in counts as executed: whoever asks, now or later, must not send it again
+                block.note_number(max(block.last_number, executing[0]))
+            block.count("snapshot_fallbacks")
             logger.critical(
                 "shard %d falls back to its last snapshot: its writes since then are lost "
                 "(there is no append-only file)",
                 child.shard,
             )
         self._schedule_restart(child)
+        if child is not self.frontend:
+            self._tell_down(child)
 
     def _hear_last_words(self, child: Child) -> None:
         assert child.channel is not None
@@ -328,7 +360,7 @@ class Supervisor:
         child.deaths.append(now)
         while child.deaths and now - child.deaths[0] > RESTART_WINDOW_S:
             child.deaths.popleft()
-        if len(child.deaths) > MOST_RESTARTS:
+        if len(child.deaths) > self.config.restart_limit:
             logger.critical(
                 "%s has died %d times in %d s: it stays down", child.name, len(child.deaths), RESTART_WINDOW_S
             )
@@ -340,18 +372,50 @@ class Supervisor:
 
     # -- the end -------------------------------------------------------------------------------------------------------
 
-    def stop(self, why: str) -> None:
-        """Stop in order: the frontend saves and ends the workers, if it can; then it leaves itself."""
+    def _ask_to_stop(self, how: Sequence[str]) -> None:
+        """Stop when all are there, since only then can they save. Asked again, or if that takes too long: at once."""
+        now = time.monotonic()
+        self.stop_at = now + WHOLE_S if self.stop_at is None else now
+        self.stop_how = how
+
+    def _ask_again(self) -> None:
+        """A stop that a signal had asked for came to nothing: if somebody died over it, it is due when he is back."""
+        how, self.stop_how = self.stop_how, None
+        if how is not None and not self._is_whole():
+            self._ask_to_stop(how)
+
+    def _stop_when_whole(self) -> None:
+        if self.stop_at is not None and (self._is_whole() or time.monotonic() >= self.stop_at):
+            self.stop_at = None
+            self.stop("signal", self.stop_how or ())
+
+    def _is_whole(self) -> bool:
+        """Whether everybody is there who will be. A worker that loads for the first time holds nothing that is new."""
+        return self.frontend.ready and all(
+            worker.linked == self.frontend.incarnation
+            or (worker.incarnation == 1 and not worker.ready and worker.channel is not None)
+            or (worker.process is None and worker.start_at is None)
+            for worker in self.workers
+        )
+
+    def stop(self, why: str, how: Sequence[str] = ()) -> None:
+        """Stop in order: the frontend saves and ends the workers, if it can; then it leaves itself.
+
+        :param how: save, nosave, force; without either of the former it saves if there are save points
+        """
         if self.stopping and why != "failure":
             return
         self.stopping = True
         self.block.enter(State.STOPPING)
+        sdnotify.notify(self.config.supervised, "STOPPING=1")
         if self.frontend.channel is not None and why != "failure":
-            self.frontend.channel.send("stop", why=why)
+            save = True if "save" in how else False if "nosave" in how else None
+            self.frontend.channel.send("stop", save=save, force="force" in how)
         else:
             self._stop_workers()
             if self.frontend.process is not None:
-                self.frontend.process.terminate()
+                # Nothing may be saved; asked to stop it would try, and refuse to stop since shards are down
+                self.frontend.process.kill()
             self.kill_at = time.monotonic() + STOP_S
 
     def _stop_workers(self) -> None:
@@ -380,7 +444,8 @@ class Supervisor:
         return self.stopping and all(child.process is None for child in self.children)
 
     def _finish(self) -> int:
-        self.metrics.stop()
+        if self.metrics is not None:
+            self.metrics.stop()
         for listener in self.listeners:
             if listener.family == socket.AF_UNIX:
                 with contextlib.suppress(OSError):
@@ -396,6 +461,19 @@ class Supervisor:
         return 0
 
 
+#: How a runtime folder's name begins, and while nobody holds its lock yet.
+FOLDER: Final = "mpkv-"
+UNFINISHED: Final = ".mpkv-"
+
+
+def _environment() -> dict[str, str]:
+    """A child's: it imports mpkv from where this process did, and with -P nothing from the folder it was started in."""
+    environment = {name: value for name, value in os.environ.items() if name != "NOTIFY_SOCKET"}
+    paths = (str(Path(__file__).parent.parent), os.environ.get("PYTHONPATH", ""))
+    environment["PYTHONPATH"] = os.pathsep.join(path for path in paths if path)
+    return environment
+
+
 class RuntimeFolder:
     """The folder of the processes' sockets: mode 0700, one server's own, cleared at the start and removed at the end.
 
@@ -404,7 +482,7 @@ class RuntimeFolder:
 
     def __init__(self, config: Config) -> None:
         self._made = not config.runtime_dir
-        self.path = Path(config.runtime_dir or tempfile.mkdtemp(prefix="mpkv-", dir=self._parent(config)))
+        self.path = Path(config.runtime_dir or tempfile.mkdtemp(prefix=UNFINISHED, dir=self._parent(config)))
         try:
             self.path.mkdir(mode=0o700, exist_ok=True)
             status = self.path.stat()
@@ -419,6 +497,8 @@ class RuntimeFolder:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise StartFailed(f"runtime-dir {self.path} is in use by another server") from None
+        if self._made:  # only now, with the lock held, under a name that other servers look for
+            self.path = self.path.rename(self.path.with_name(self.path.name.replace(UNFINISHED, FOLDER, 1)))
         self.clear()
 
     def _parent(self, config: Config) -> str:
@@ -426,7 +506,7 @@ class RuntimeFolder:
         parent = os.environ.get("XDG_RUNTIME_DIR") or ("/run" if os.access("/run", os.W_OK) else tempfile.gettempdir())
         if not os.path.isdir(parent) or len(parent) > 60:  # a socket's path is short
             parent = tempfile.gettempdir()
-        for left in Path(parent).glob("mpkv-*"):
+        for left in Path(parent).glob(f"{FOLDER}*"):
             remove_if_abandoned(left)
         return parent
 
@@ -474,6 +554,20 @@ def open_listeners(config: Config) -> list[socket.socket]:
     return listeners
 
 
+def open_metrics(source: BoardSource, config: Config) -> MetricsServer | None:
+    """Bind where metrics are served. None if that cannot be: a stray process on a port that clients do not need must
+    not keep the data from being served, and whoever collects the metrics sees by their absence that something is
+    wrong."""
+    try:
+        return MetricsServer(source, config)
+    except OSError as error:
+        logger.warning(
+            "no metrics: cannot listen on %s port %d: %s (metrics-bind, metrics-port)",
+            config.metrics_bind, config.metrics_port, error.strerror or error,
+        )  # fmt: skip
+        return None
+
+
 def _listen_on(address: str, port: int, backlog: int) -> socket.socket:
     wildcard = {"*": "0.0.0.0", "::*": "::"}.get(address, address)
     family, kind, protocol, _, where = socket.getaddrinfo(
@@ -506,8 +600,7 @@ def _listen_on_path(path: str, permissions: int, backlog: int) -> socket.socket:
         raise StartFailed(f"cannot listen on {path}: {error.strerror or error}") from error
     finally:
         os.umask(umask)
-    if permissions:
-        os.chmod(path, permissions)
+    os.chmod(path, permissions or 0o777 & ~umask)
     listener.listen(backlog)
     listener.setblocking(False)
     return listener
@@ -515,9 +608,9 @@ def _listen_on_path(path: str, permissions: int, backlog: int) -> socket.socket:
 
 def run(config: Config) -> int:
     """Start the server and stay until it has stopped; the exit status."""
-    process.set_title("supervisor")
+    process.set_title("supervisor", config)
     try:
-        logs.set_up("S", config.loglevel, config.logfile)
+        logs.set_up("S", config)
     except OSError as error:
         print(f"mpkv: logfile {config.logfile}: {error.strerror}", file=sys.stderr)
         return 1
@@ -526,9 +619,12 @@ def run(config: Config) -> int:
     try:
         supervisor = Supervisor(config)
     except StartFailed as error:
-        logger.critical("%s", error)
+        if config.logfile:
+            logger.critical("%s", error)
         print(f"mpkv: {error}", file=sys.stderr)
         return 1
+    if config.daemonize:
+        _go_to_background()
     logger.info(
         "mpkv %s starts: %d workers, pid %d, runtime folder %s",
         __version__,
@@ -537,11 +633,26 @@ def run(config: Config) -> int:
         supervisor.runtime.path,
     )
     if config.pidfile:
-        Path(config.pidfile).write_text(f"{os.getpid()}\n")
+        try:
+            Path(config.pidfile).write_text(f"{os.getpid()}\n")
+        except OSError as error:
+            logger.warning("pidfile %s: %s", config.pidfile, error.strerror)
     status = supervisor.run()
     if supervisor.failure is not None:
         print(f"mpkv: {supervisor.failure}", file=sys.stderr)
     return status
+
+
+def _go_to_background() -> None:
+    """Leave the terminal: what can fail at the start has been tried, so the exit status that the caller sees is
+    true."""
+    if os.fork():
+        os._exit(0)
+    os.setsid()
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for standard in (0, 1, 2):
+        os.dup2(nothing, standard)
+    os.close(nothing)
 
 
 __all__: list[Any] = ["StartFailed", "Supervisor", "run"]

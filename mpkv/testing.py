@@ -74,10 +74,15 @@ class Server:
         self._directives = {**_DEFAULTS, **directives}
         self._process: subprocess.Popen[bytes] | None = None
         self._root: Path | None = None
+        self._exit_status: int | None = None
         self._log_begins = 0
 
     def __enter__(self) -> Self:
-        self.start()
+        try:
+            self.start()
+        except BaseException:
+            self.close()
+            raise
         return self
 
     def __exit__(
@@ -120,6 +125,11 @@ class Server:
         """Whether the supervisor is there."""
         return self._process is not None and self._process.poll() is None
 
+    @property
+    def exit_status(self) -> int | None:
+        """The supervisor's exit status, or minus the signal that ended it; None while it runs."""
+        return self._exit_status if self._process is None else self._process.poll()
+
     def log(self) -> str:
         """All that its processes have written to standard output and standard error, of every start."""
         return (self.root / "log").read_text(errors="replace")
@@ -140,6 +150,7 @@ class Server:
         if self._root is None:
             self._root = Path(tempfile.mkdtemp(prefix="testing-mpkv-", dir=_short_parent())).resolve()
             self.dir.mkdir(exist_ok=True)
+        end = time.monotonic() + self.start_timeout_s
         port_is_fixed = self.port != 0
         try:
             for left in reversed(range(1 if port_is_fixed else _PORTS_TO_TRY)):
@@ -147,15 +158,21 @@ class Server:
                 self._launch()
                 if left == 0 or not self._lost_its_port():
                     break
-            self.wait_until_ready(self.start_timeout_s)
+            self.wait_until_ready(end - time.monotonic())
         except BaseException:
             self._end_family()
+            self._note_end()
             raise
 
     def _launch(self) -> None:
+        # The same mpkv as this one, whether it is installed or not
+        paths = [str(Path(__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
         with open(self.root / "log", "ab") as log:
             self._log_begins = log.tell()
-            self._process = subprocess.Popen(self._command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            self._process = subprocess.Popen(
+                self._command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment
+            )
 
     def _lost_its_port(self) -> bool:
         """Wait until it answers, or has ended because somebody else has taken the port."""
@@ -177,7 +194,7 @@ class Server:
             if not self.is_running:
                 raise self._failure("the server has ended")
             if time.monotonic() > end:
-                raise self._failure(f"the server was not ready after {timeout_s} s")
+                raise self._failure("the server was not ready in time")
             time.sleep(_POLL_S)
 
     def _all_shards_answer(self) -> bool:
@@ -196,17 +213,23 @@ class Server:
         """Stop it in order, as SIGTERM does, with a snapshot if it has save points; the folder stays."""
         if self._process is None:
             return
-        with contextlib.suppress(ProcessLookupError):
-            self._process.terminate()
+        self._process.terminate()
         try:
-            status = self._process.wait(timeout_s)
+            self._process.wait(timeout_s)
             _wait_for(lambda: not self.family(), timeout_s)
         except (subprocess.TimeoutExpired, TimeoutError):
             left = self.family()
             self._end_family()
             raise self._failure(f"the server did not stop in {timeout_s} s: processes {left} were there") from None
-        if status > 0:
-            raise self._failure(f"the server stopped with status {status}")
+        finally:
+            self._note_end()
+        if self._exit_status is not None and self._exit_status > 0:
+            raise self._failure(f"the server stopped with status {self._exit_status}")
+
+    def _note_end(self) -> None:
+        if self._process is not None:
+            self._exit_status = self._process.poll()
+            self._process = None
 
     def restart(self, **changes: object) -> None:
         """Stop it in order and start it on the same port and folder.

@@ -39,7 +39,7 @@ cdef enum:
 cdef enum:
     FLAG_RESP3 = 1
     FLAG_NO_BLOCK = 2          # inside a transaction nothing waits
-    FLAG_PART = 4              # one of several parts: encoded in RESP2 for the merge, whatever the client speaks
+    FLAG_PART = 4              # a part of a scattered command: an error counts where the parts are merged, and once
     FLAG_WATCHED = 8           # (EXEC) run only if no key that the client watches has changed
     FLAG_RESENT = 16           # was sent to an earlier incarnation
     FLAG_FIRST = 32            # the only part, or the first of several: the one that counts as a call
@@ -55,14 +55,15 @@ cdef struct request_t:
     uint16_t parts             # of the command, over all shards
     uint8_t kind
     uint8_t flags
-    uint16_t reserved1
+    uint16_t counted_as        # number of the command that statistics show: a part may run as another
     uint32_t reserved2
     # then argc × uint32_t sizes, then the words' bytes, then padding
 
 # What a reply envelope is
 cdef enum:
     REPLY = 0                  # the answer to the oldest unanswered request of the link
-    BLOCKED = 1                # … which waits: the payload is its timeout in ms, number and shard (int64 each); a LATE follows
+    # … which waits: the payload is its timeout in ms, number and shard (int64 each); a LATE follows
+    BLOCKED = 1
     LATE = 2                   # the answer to a request that was BLOCKED
     ABORTED = 3                # (EXEC) a watched key had changed: nothing was run
     EVENT = 4                  # not an answer: news of the worker's own, as JSON
@@ -78,7 +79,9 @@ cdef inline size_t padded(size_t size) noexcept nogil:
 
 cdef int begin_batch(Buffer* batch) noexcept nogil
 cdef int pack_request(Buffer* batch, const request_t* head, const arg_t* words) noexcept nogil
-cdef int pack_nested(Buffer* batch, const request_t* head, const char* requests, size_t size, size_t count) noexcept nogil
+cdef int pack_nested(
+    Buffer* batch, const request_t* head, const char* requests, size_t size, size_t count
+) noexcept nogil
 cdef size_t begin_reply(Buffer* batch) noexcept nogil
 cdef int end_reply(Buffer* batch, size_t at, uint64_t number, uint32_t kind) noexcept nogil
 cdef int open_batch(const char* data, size_t size, batch_t* head) noexcept nogil

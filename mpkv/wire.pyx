@@ -1,4 +1,4 @@
-"""What travels between the frontend and a worker: batches of envelopes, sans-IO.
+"""Step 6: what travels between the frontend and a worker: batches of envelopes, sans-IO.
 
 A batch is one ZeroMQ message: a header (`batch_t`) and envelopes back to back, each padded to 8 bytes, numbers in the
 machine's own byte order (both ends are on one machine). Requests carry a command's number and its words with the sizes
@@ -11,12 +11,17 @@ is a fault of ours.
 from libc.stdlib cimport free, realloc
 from libc.string cimport memcpy, memset
 
-from mpkv.buffer cimport buffer_append, buffer_reserve
+from mpkv.buffer cimport buffer_append, buffer_free, buffer_reserve
+
+cdef enum:
+    KEPT_BYTES = 1024 * 1024        # room that a batch keeps for the next
 
 
 cdef int begin_batch(Buffer* batch) noexcept nogil:
-    """Empty the buffer and leave room for the header; 0, -1 no memory."""
+    """Empty the buffer and leave room for the header; 0, -1 no memory. What a rare large batch took is given back."""
     batch.size = 0
+    if batch.capacity > KEPT_BYTES:
+        buffer_free(batch)
     if buffer_reserve(batch, sizeof(batch_t)) < 0:
         return -1
     memset(batch.data, 0, sizeof(batch_t))
@@ -49,7 +54,9 @@ cdef int pack_request(Buffer* batch, const request_t* head, const arg_t* words) 
     return 0
 
 
-cdef int pack_nested(Buffer* batch, const request_t* head, const char* requests, size_t size, size_t count) noexcept nogil:
+cdef int pack_nested(
+    Buffer* batch, const request_t* head, const char* requests, size_t size, size_t count
+) noexcept nogil:
     """Append an EXEC envelope around `count` packed requests; 0, -1 no memory or too large."""
     cdef request_t outer = head[0]
     cdef size_t total = sizeof(request_t) + size
@@ -152,8 +159,9 @@ cdef int next_reply(const char** at, const char* end, reply_t* head, const char*
 
 #: The frontend's own messages by number.
 CONTROLS = {
-    CONTROL_HELLO: "hello", CONTROL_UNBLOCK: "unblock", CONTROL_WATCH: "watch", CONTROL_UNWATCH: "unwatch", CONTROL_SNAPSHOT: "snapshot",
-    CONTROL_JOIN: "join", CONTROL_CONFIG: "config", CONTROL_STOP: "stop", CONTROL_DEBUG: "debug", CONTROL_RELOAD: "reload", CONTROL_SAVED: "saved",
+    CONTROL_HELLO: "hello", CONTROL_UNBLOCK: "unblock", CONTROL_WATCH: "watch", CONTROL_UNWATCH: "unwatch",
+    CONTROL_SNAPSHOT: "snapshot", CONTROL_JOIN: "join", CONTROL_CONFIG: "config", CONTROL_STOP: "stop",
+    CONTROL_DEBUG: "debug", CONTROL_RELOAD: "reload", CONTROL_SAVED: "saved",
 }
 #: … and by name.
 CONTROL_NUMBERS = {name: number for number, name in CONTROLS.items()}

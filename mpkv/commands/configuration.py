@@ -42,7 +42,7 @@ def _encode(text: str) -> bytes:
     complexity="O(N) when N is the number of configuration parameters provided",
 )
 def config_get(conn: Any, *patterns: bytes) -> dict[bytes, bytes]:
-    """CONFIG GET parameter [parameter ...] -- Get the values of configuration parameters"""
+    """CONFIG GET parameter [parameter ...] -- Get the values of configuration parameters."""
     found = conn.server.config.get([_decode(pattern) for pattern in patterns])
     return {_encode(name): _encode(value) for name, value in found.items()}
 
@@ -55,7 +55,7 @@ def config_get(conn: Any, *patterns: bytes) -> dict[bytes, bytes]:
     complexity="O(N) when N is the number of configuration parameters provided",
 )
 def config_set(conn: Any, *words: bytes) -> Status:
-    """CONFIG SET parameter value [parameter value ...] -- Set configuration parameters to the given values"""
+    """CONFIG SET parameter value [parameter value ...] -- Set configuration parameters to the given values."""
     if len(words) % 2:
         raise errors.SYNTAX
     texts = [_decode(word) for word in words]
@@ -67,19 +67,19 @@ def config_set(conn: Any, *words: bytes) -> Status:
 
 @command("CONFIG RESETSTAT", arity=2, flags=_FLAGS, since="2.0.0")
 def config_resetstat(conn: Any) -> Status:
-    """CONFIG RESETSTAT -- Reset the stats returned by INFO"""
+    """CONFIG RESETSTAT -- Reset the stats returned by INFO."""
     conn.server.reset_statistics()
     return OK
 
 
 @command("CONFIG REWRITE", arity=2, flags=_FLAGS, since="2.8.0")
 def config_rewrite(conn: Any) -> Status:
-    """CONFIG REWRITE -- Rewrite the configuration file with the in memory configuration"""
+    """CONFIG REWRITE -- Rewrite the configuration file with the in memory configuration."""
     conn.server.config.rewrite()
     return OK
 
 
 @command("CONFIG HELP", arity=2, flags=LOADING | STALE, since="5.0.0")
 def config_help(conn: Any) -> list[Status]:
-    """CONFIG HELP -- Show helpful text about the different subcommands"""
+    """CONFIG HELP -- Show helpful text about the different subcommands."""
     return [Status(line.encode()) for line in _HELP]

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 from mpkv import REDIS_VERSION, errors
-from mpkv.commands.args import Arguments, integer
+from mpkv.commands import help_texts
+from mpkv.commands.args import Arguments, database_index, integer
 from mpkv.commands.spec import (
     ADMIN,
     ALLOW_BUSY,
@@ -21,7 +22,7 @@ from mpkv.commands.spec import (
     command,
 )  # fmt: skip
 from mpkv.errors import CommandError
-from mpkv.resp.replies import OK, PONG, Verbatim
+from mpkv.resp.replies import OK, PONG, SetReply, Verbatim
 
 _ANYTIME = NOSCRIPT | LOADING | STALE | FAST | ALLOW_BUSY
 _CLIENT = NOSCRIPT | LOADING | STALE
@@ -46,10 +47,7 @@ def echo(conn: Any, message: bytes) -> bytes:
 @command("SELECT", arity=2, flags=LOADING | STALE | FAST)
 def select(conn: Any, index: bytes) -> Any:
     """SELECT index -- Changes the selected database."""
-    number = integer(index, CommandError("ERR value is not an integer or out of range"))
-    if not 0 <= number < conn.server.config.databases:
-        raise CommandError("ERR DB index is out of range")
-    conn.database = number
+    conn.database = database_index(index, conn.server.config.databases)
     return OK
 
 
@@ -154,9 +152,9 @@ def client_setinfo(conn: Any, attribute: bytes, value: bytes) -> Any:
     names = {b"lib-name": "lib_name", b"lib-ver": "lib_version"}
     name = names.get(attribute.lower())
     if name is None:
-        raise CommandError(f"ERR Unrecognized option '{attribute.decode('latin-1')}'")
+        raise CommandError(f"ERR Unrecognized option '{errors.shown(attribute)}'")
     if any(not 33 <= byte <= 126 for byte in value):
-        raise CommandError(f"ERR {attribute.decode('latin-1')} cannot contain spaces, newlines or special characters.")
+        raise CommandError(f"ERR {errors.shown(attribute)} cannot contain spaces, newlines or special characters.")
     setattr(conn, name, value)
     return OK
 
@@ -194,7 +192,7 @@ def _client_type(word: bytes) -> str:
     kinds = {b"normal": "normal", b"pubsub": "pubsub", b"master": "master", b"replica": "replica", b"slave": "replica"}
     kind = kinds.get(word.lower())
     if kind is None:
-        raise CommandError(f"ERR Unknown client type '{word.decode('latin-1')}'")
+        raise CommandError(f"ERR Unknown client type '{errors.shown(word)}'")
     return kind
 
 
@@ -212,12 +210,12 @@ def client_line(client: Any) -> str:
         flags += "x"
     if client.is_blocked:
         flags += "b"
+    if client.peer.startswith("/"):
+        flags += "U"
     if client.no_evict:
         flags += "e"
     if client.no_touch:
         flags += "T"
-    if client.peer.startswith("/"):
-        flags += "U"
     subscriptions = client.subscriptions
     fields: list[tuple[str, object]] = [
         ("id", client.id), ("addr", client.peer), ("laddr", client.local), ("fd", client.descriptor),
@@ -275,7 +273,7 @@ def client_kill(conn: Any, *words: bytes) -> Any:
         elif args.take(b"user", needs=1):
             user = args.word()
             if user != b"default":
-                raise CommandError(f"ERR No such user '{user.decode('latin-1')}'")
+                raise CommandError(f"ERR No such user '{errors.shown(user)}'")
             tests.append(_has("user", user))
         elif args.take(b"addr", needs=1):
             tests.append(_has("peer", args.word().decode("latin-1")))
@@ -332,8 +330,10 @@ def client_pause(conn: Any, timeout: bytes, *mode: bytes) -> Any:
     milliseconds = integer(timeout, CommandError("ERR timeout is not an integer or out of range"))
     if milliseconds < 0:
         raise CommandError("ERR timeout is negative")
-    if len(mode) > 1 or (mode and mode[0].lower() not in (b"write", b"all")):
-        raise errors.SYNTAX
+    if len(mode) > 1:
+        raise errors.subcommand_syntax("client", b"PAUSE")
+    if mode and mode[0].lower() not in (b"write", b"all"):
+        raise CommandError("ERR CLIENT PAUSE mode must be WRITE or ALL")
     conn.server.pause(milliseconds, everything=not mode or mode[0].lower() == b"all")
     return OK
 
@@ -362,7 +362,9 @@ def client_unblock(conn: Any, client: bytes, *reason: bytes) -> int:
     """CLIENT UNBLOCK client-id [TIMEOUT | ERROR] -- Unblocks a client blocked by a blocking command from a different
     connection."""
     number = integer(client)
-    if len(reason) > 1 or (reason and reason[0].lower() not in (b"timeout", b"error")):
+    if len(reason) > 1:
+        raise errors.subcommand_syntax("client", b"UNBLOCK")
+    if reason and reason[0].lower() not in (b"timeout", b"error"):
         raise CommandError("ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR")
     return int(conn.server.unblock_client(number, reason[0].lower() if reason else b"timeout"))
 
@@ -373,7 +375,13 @@ def client_getredir(conn: Any) -> int:
     return -1
 
 
+@command("CLIENT TRACKINGINFO", arity=2, flags=_CLIENT, since="6.2.0")
+def client_trackinginfo(conn: Any) -> dict[bytes, Any]:
+    """CLIENT TRACKINGINFO -- Returns information about server-assisted client-side caching for the connection."""
+    return {b"flags": SetReply([b"off"]), b"redirect": -1, b"prefixes": []}
+
+
 @command("CLIENT HELP", arity=2, flags=LOADING | STALE, since="5.0.0")
 def client_help(conn: Any) -> Any:
     """CLIENT HELP -- Returns helpful text about the different subcommands."""
-    return conn.server.help_of("client")
+    return help_texts.lines_of("client")

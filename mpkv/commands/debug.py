@@ -7,12 +7,27 @@ import signal
 from typing import Any
 
 from mpkv import errors
+from mpkv.commands import help_texts
 from mpkv.commands.args import floating, integer
-from mpkv.commands.spec import ADMIN, LOADING, NOSCRIPT, PROTECTED, SETTLED, STALE, command
+from mpkv.commands.spec import ADMIN, LOADING, NO_MULTI, NOSCRIPT, PROTECTED, SETTLED, STALE, command
 from mpkv.errors import CommandError
-from mpkv.resp.replies import OK
+from mpkv.resp.replies import OK, Status
 
-_DEBUG = ADMIN | NOSCRIPT | LOADING | STALE | PROTECTED | SETTLED
+_CONTAINER = ADMIN | NOSCRIPT | LOADING | STALE | PROTECTED
+#: In a transaction there is nobody who could wait for what takes its time.
+_DEBUG = _CONTAINER | SETTLED | NO_MULTI
+
+
+@command("DEBUG", arity=-2, flags=_CONTAINER)
+def debug(conn: Any, subcommand: bytes, *words: bytes) -> Any:
+    """DEBUG -- A container for debugging commands."""
+    raise errors.subcommand_syntax("debug", subcommand)
+
+
+@command("DEBUG HELP", arity=2, flags=_CONTAINER)
+def debug_help(conn: Any) -> list[Status]:
+    """DEBUG HELP -- Returns helpful text about the different subcommands."""
+    return help_texts.lines_of("debug")
 
 
 @command("DEBUG SLEEP", arity=-3, flags=_DEBUG)

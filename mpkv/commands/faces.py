@@ -1,6 +1,6 @@
 """What a handler sees: `Db` on a shard, and the handles on values that it hands out.
 
-The compiled classes (`mpkv.workers.keyspace.Database`, `mpkv.types.*`) have these methods; handlers and tests are
+The compiled classes (`mpkv.workers.database.Database`, `mpkv.types.*`) have these methods; handlers and tests are
 written against this page. A handle is valid until its key is deleted or overwritten: never keep one.
 
 The rhythm of a handler that writes: look up for writing, check everything, change, ``db.changed(key)``, return. Nothing
@@ -164,6 +164,9 @@ class Db(Protocol):
 
     # Keys.
     def exists(self, key: bytes) -> bool: ...
+    def seen(self, key: bytes) -> bool:
+        """Whether the key is there, which counts as a hit or a miss and leaves the LRU clock where it is."""
+
     def type_of(self, key: bytes) -> str | None:
         """``string``, ``list``, ``set``, ``zset``, ``hash``; does not count as a read."""
 

@@ -70,7 +70,7 @@ def unlink(db: Db, *keys: bytes) -> int:
 )  # fmt: skip
 def exists(db: Db, *keys: bytes) -> int:
     """EXISTS key [key ...] -- how many of the keys exist, one that is named twice counted twice."""
-    return sum(db.exists(key) for key in keys)
+    return sum(db.seen(key) for key in keys)
 
 
 @command(
@@ -85,7 +85,8 @@ def touch(db: Db, *keys: bytes) -> int:
 @command("TYPE", arity=2, keys=FIRST_KEY, flags=READONLY | FAST)
 def type_(db: Db, key: bytes) -> replies.Status:
     """TYPE key -- the type of the value at a key, or none."""
-    return replies.Status((db.type_of(key) or "none").encode())
+    kind = db.type_of(key) if db.seen(key) else None
+    return replies.Status((kind or "none").encode())
 
 
 # ---- expiry
@@ -190,7 +191,7 @@ def pexpiretime(db: Db, key: bytes) -> int:
 
 
 def _expiry(db: Db, key: bytes, *, unit_ms: int, base_ms: int) -> int:
-    at_ms = db.expire_at(key)
+    at_ms = db.expire_at(key) if db.seen(key) else None
     if at_ms is None:
         return -2
     return -1 if at_ms < 0 else (max(at_ms - base_ms, 0) + unit_ms // 2) // unit_ms
@@ -239,7 +240,7 @@ def copy(db: Db, source: bytes, destination: bytes, *words: bytes) -> int:
             raise errors.SYNTAX
     if database == db.index and source == destination:
         raise errors.SAME_OBJECT
-    if not db.exists(source) or (not replace and db.keyspace.database(database).exists(destination)):
+    if not db.seen(source) or (not replace and db.keyspace.database(database).exists(destination)):
         return 0
     db.copy(source, destination, database)
     return 1
@@ -278,26 +279,26 @@ OBJECT_HELP: Final = (
 @command("OBJECT ENCODING", arity=3, keys=SECOND_KEY, flags=READONLY, since="2.2.3")
 def object_encoding(db: Db, key: bytes) -> str | None:
     """OBJECT ENCODING key -- how a value is represented in memory."""
-    return db.encoding_of(key)
+    return db.encoding_of(key) if db.seen(key) else None
 
 
 @command("OBJECT FREQ", arity=3, keys=SECOND_KEY, flags=READONLY, since="4.0.0")
 def object_freq(db: Db, key: bytes) -> None:
     """OBJECT FREQ key -- how often a value is used, which is not measured here."""
-    if db.exists(key):
+    if db.seen(key):
         raise NO_LFU
 
 
 @command("OBJECT IDLETIME", arity=3, keys=SECOND_KEY, flags=READONLY, since="2.2.3")
 def object_idletime(db: Db, key: bytes) -> int | None:
     """OBJECT IDLETIME key -- the seconds since a key was last used."""
-    return db.idle_seconds(key)
+    return db.idle_seconds(key) if db.seen(key) else None
 
 
 @command("OBJECT REFCOUNT", arity=3, keys=SECOND_KEY, flags=READONLY, since="2.2.3")
 def object_refcount(db: Db, key: bytes) -> int | None:
     """OBJECT REFCOUNT key -- how many references a value has: one, since values are not shared."""
-    return 1 if db.exists(key) else None
+    return 1 if db.seen(key) else None
 
 
 @command("OBJECT HELP", arity=2, flags=LOADING | STALE, since="6.2.0")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from mpkv import errors
+from mpkv.commands import help_texts
 from mpkv.commands import spec as commands
-from mpkv.commands.spec import FLAG_NAMES, LOADING, STALE, Command, Flag, command
+from mpkv.commands.descriptions import NOT_A_KEY, categories, group_of, key_specs, tips_of
+from mpkv.commands.spec import FLAG_NAMES, LOADING, STALE, Command, Flag, Keys, command
 from mpkv.errors import CommandError
 from mpkv.glob import matches
 from mpkv.resp.replies import SetReply, Status
@@ -15,78 +17,46 @@ from mpkv.resp.replies import SetReply, Status
 _COMMAND = LOADING | STALE
 
 
-def categories(spec: Command) -> list[str]:
-    """The ACL categories, derived from group and flags."""
-    groups = {
-        "sorted-set": "@sortedset", "generic": "@keyspace", "transactions": "@transaction", "string": "@string",
-        "hash": "@hash", "list": "@list", "set": "@set", "pubsub": "@pubsub", "connection": "@connection",
-        "server": None,
-    }  # fmt: skip
-    found = []
-    if spec.flags & Flag.WRITE:
-        found.append("@write")
-    if spec.flags & Flag.READONLY:
-        found.append("@read")
-    group = groups.get(spec.group)
-    if group:
-        found.append(group)
-    if spec.flags & Flag.ADMIN:
-        found.append("@admin")
-    if spec.flags & (Flag.ADMIN | Flag.DANGEROUS):
-        found.append("@dangerous")
-    found.append("@fast" if spec.flags & Flag.FAST else "@slow")
-    if spec.flags & Flag.BLOCKING:
-        found.append("@blocking")
-    return found
-
-
-def _key_specs(spec: Command) -> list[Any]:
-    """Where the keys are, in the form of Redis 7."""
-    keys = spec.keys
-    access = b"RW" if spec.flags & Flag.WRITE else b"RO"
-    kind = b"update" if spec.flags & Flag.WRITE else b"access"
-    found: list[Any] = []
+def _key_spec(flags: list[str], keys: Keys) -> dict[bytes, Any]:
+    """Where keys are, in the form of Redis 7."""
+    begin, find = keys.count_at, {b"type": b"keynum", b"spec": {b"keynumidx": 0, b"firstkey": 1, b"keystep": 1}}
     if keys.first:
         last = keys.last if keys.last < 0 else keys.last - keys.first
-        search = {b"type": b"range", b"spec": {b"lastkey": last, b"keystep": keys.step, b"limit": 0}}
-        found.append(
-            {
-                b"flags": SetReply([Status(access), Status(kind)]),
-                b"begin_search": {b"type": b"index", b"spec": {b"index": keys.first}},
-                b"find_keys": search,
-            }
-        )
-    if keys.count_at:
-        search = {b"type": b"keynum", b"spec": {b"keynumidx": 0, b"firstkey": 1, b"keystep": 1}}
-        found.append(
-            {
-                b"flags": SetReply([Status(access), Status(kind)]),
-                b"begin_search": {b"type": b"index", b"spec": {b"index": keys.count_at}},
-                b"find_keys": search,
-            }
-        )
-    return found
+        begin, find = keys.first, {b"type": b"range", b"spec": {b"lastkey": last, b"keystep": keys.step, b"limit": 0}}
+    return {
+        b"flags": _names(flags),
+        b"begin_search": {b"type": b"index", b"spec": {b"index": begin}},
+        b"find_keys": find,
+    }
+
+
+def _names(names: Iterable[str]) -> SetReply:
+    return SetReply(Status(name.encode()) for name in names)
+
+
+def _subcommands(spec: Command) -> list[Command]:
+    """Those of DEBUG are no commands of their own in Redis."""
+    return [] if spec.flags & Flag.PROTECTED else list(spec.subcommands.values())
 
 
 def _info(spec: Command) -> list[Any]:
-    flags = [Status(name.encode()) for flag, name in FLAG_NAMES.items() if spec.flags & flag]
-    if spec.keys.count_at:
-        flags.append(Status(b"movablekeys"))
+    flags = [name for flag, name in FLAG_NAMES.items() if spec.flags & flag]
+    keys = spec.keys
     return [
-        spec.name.encode(), spec.arity, SetReply(flags),
-        spec.keys.first, spec.keys.last, spec.keys.step if spec.keys.first else 0,
-        SetReply(Status(name.encode()) for name in categories(spec)), [], _key_specs(spec),
-        [_info(member) for member in spec.subcommands.values()],
+        spec.name.encode(), spec.arity, _names(flags), keys.first, keys.last, keys.step if keys.first else 0,
+        _names(categories(spec)), SetReply(tip.encode() for tip in tips_of(spec)),
+        SetReply(_key_spec(flags, place) for flags, place in key_specs(spec)),
+        [_info(member) for member in _subcommands(spec)] or SetReply(),
     ]  # fmt: skip
 
 
 def _docs(spec: Command) -> dict[bytes, Any]:
     docs: dict[bytes, Any] = {
-        b"summary": spec.summary.encode(), b"since": spec.since.encode(), b"group": spec.group.encode(),
+        b"summary": spec.summary.encode(), b"since": spec.since.encode(), b"group": group_of(spec).encode(),
         b"complexity": spec.complexity.encode(),
     }  # fmt: skip
-    if spec.subcommands:
-        docs[b"subcommands"] = {member.name.encode(): _docs(member) for member in spec.subcommands.values()}
+    if _subcommands(spec):
+        docs[b"subcommands"] = {member.name.encode(): _docs(member) for member in _subcommands(spec)}
     return docs
 
 
@@ -175,10 +145,10 @@ def _found(words: Sequence[bytes]) -> tuple[Command, list[int]]:
     """The command that a request names and the indexes of its keys."""
     spec = _named(words[0])
     if spec is not None and spec.subcommands and len(words) > 1:
-        spec = spec.subcommands.get(words[1].lower(), spec)
+        spec = spec.subcommands.get(words[1].lower())
     if spec is None:
         raise CommandError("ERR Invalid command specified")
-    if not spec.keys.first and not spec.keys.count_at:
+    if all(flags == [NOT_A_KEY] for flags, _ in key_specs(spec)):
         raise CommandError("ERR The command has no key arguments")
     if not spec.accepts(len(words)):
         raise CommandError("ERR Invalid number of arguments specified for command")
@@ -210,13 +180,20 @@ def command_getkeys(conn: Any, *words: bytes) -> list[bytes]:
 def command_getkeysandflags(conn: Any, *words: bytes) -> list[Any]:
     """COMMAND GETKEYSANDFLAGS command [arg [arg ...]] -- Extracts the key names and access flags for an arbitrary
     command."""
-    spec, keys = _found(words)
-    write = bool(spec.flags & Flag.WRITE)
-    flags = SetReply([Status(b"RW"), Status(b"update")] if write else [Status(b"RO"), Status(b"access")])
-    return [[words[at], flags] for at in keys]
+    spec, _ = _found(words)
+    return [
+        [words[at], _names(_flags_in(words, flags))] for flags, place in key_specs(spec) for at in place.find(words)
+    ]
+
+
+def _flags_in(words: Sequence[bytes], flags: list[str]) -> list[str]:
+    """SET reads what it overwrites only if asked to."""
+    if "variable_flags" not in flags:
+        return flags
+    return ["RW", "access", "update"] if b"get" in [word.lower() for word in words[3:]] else ["OW", "update"]
 
 
 @command("COMMAND HELP", arity=2, flags=LOADING | STALE, since="5.0.0")
 def command_help(conn: Any) -> Any:
     """COMMAND HELP -- Returns helpful text about the different subcommands."""
-    return conn.server.help_of("command")
+    return help_texts.lines_of("command")

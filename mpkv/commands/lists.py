@@ -299,7 +299,7 @@ def _move(db: Db, source: bytes, destination: bytes, heads: tuple[bool, bool]) -
     _push(target, to_head, element)
     db.changed(source)
     if destination != source:
-        db.changed(destination)
+        db.changed(destination, 0)  # one change in all, as Redis counts it
     return element
 
 
@@ -309,7 +309,7 @@ def _blocking_move(
     wait_ms = timeout_ms(timeout, db.now_ms)
     element = _move(db, source, destination, heads)
     if element is None:
-        return replies.Blocked([source], "list", wait_ms)
+        return replies.Blocked([source], "list", wait_ms, in_transaction=None)
     db.effect(b"LMOVE", source, destination, *(_END_WORDS[head] for head in heads))
     return element
 

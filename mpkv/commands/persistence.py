@@ -50,7 +50,7 @@ def bgsave(conn: Any, *options: bytes) -> Any:
     return Status(b"Background saving started")
 
 
-@command("LASTSAVE", arity=1, flags=LOADING | STALE | FAST | ADMIN | DANGEROUS)
+@command("LASTSAVE", arity=1, flags=LOADING | STALE | FAST | DANGEROUS)
 def lastsave(conn: Any) -> int:
     """LASTSAVE -- Returns the Unix timestamp of the last successful save to disk."""
     return int(conn.server.saver.last_save_s)

@@ -4,25 +4,40 @@ from __future__ import annotations
 
 from typing import Any
 
-from mpkv.commands.spec import FAST, LOADING, MAY_REPLICATE, NOSCRIPT, PUBSUB, SETTLED, STALE, command
+from mpkv import errors
+from mpkv.commands import help_texts
+from mpkv.commands.spec import (
+    ALL_KEYS,
+    FAST,
+    FIRST_KEY,
+    LOADING,
+    MAY_REPLICATE,
+    NOSCRIPT,
+    PUBSUB,
+    SETTLED,
+    STALE,
+    command,
+)
+from mpkv.errors import CommandError
 from mpkv.glob import matches
+from mpkv.resp.replies import Messages, Status
 
 _SUBSCRIBE = PUBSUB | NOSCRIPT | LOADING | STALE | SETTLED
 
 
-def _subscribe(conn: Any, kind: str, names: tuple[bytes, ...]) -> Any:
-    for name in names:
-        conn.push(conn.server.pubsub.subscribe(conn, kind, name))
-    return conn.server.subscriptions_changed(conn)
+def _subscribe(conn: Any, kind: str, names: tuple[bytes, ...]) -> Messages:
+    messages = Messages(conn.server.pubsub.subscribe(conn, kind, name) for name in names)
+    conn.server.subscriptions_changed(conn)
+    return messages
 
 
-def _unsubscribe(conn: Any, kind: str, names: tuple[bytes, ...]) -> Any:
+def _unsubscribe(conn: Any, kind: str, names: tuple[bytes, ...]) -> Messages:
     pubsub = conn.server.pubsub
-    for message in (
-        [pubsub.unsubscribe(conn, kind, name) for name in names] if names else pubsub.unsubscribe_all(conn, kind)
-    ):
-        conn.push(message)
-    return conn.server.subscriptions_changed(conn)
+    messages = Messages(
+        pubsub.unsubscribe(conn, kind, name) for name in names or list(pubsub.names_of(conn, kind)) or [None]
+    )
+    conn.server.subscriptions_changed(conn)
+    return messages
 
 
 @command(
@@ -32,7 +47,7 @@ def _unsubscribe(conn: Any, kind: str, names: tuple[bytes, ...]) -> Any:
     since="2.0.0",
     complexity="O(N) where N is the number of channels to subscribe to.",
 )
-def subscribe(conn: Any, *channels: bytes) -> Any:
+def subscribe(conn: Any, *channels: bytes) -> Messages:
     """SUBSCRIBE channel [channel ...] -- Listens for messages published to channels."""
     return _subscribe(conn, "channels", channels)
 
@@ -44,7 +59,7 @@ def subscribe(conn: Any, *channels: bytes) -> Any:
     since="2.0.0",
     complexity="O(N) where N is the number of channels to unsubscribe.",
 )
-def unsubscribe(conn: Any, *channels: bytes) -> Any:
+def unsubscribe(conn: Any, *channels: bytes) -> Messages:
     """UNSUBSCRIBE [channel [channel ...]] -- Stops listening to messages posted to channels."""
     return _unsubscribe(conn, "channels", channels)
 
@@ -56,7 +71,7 @@ def unsubscribe(conn: Any, *channels: bytes) -> Any:
     since="2.0.0",
     complexity="O(N) where N is the number of patterns to subscribe to.",
 )
-def psubscribe(conn: Any, *patterns: bytes) -> Any:
+def psubscribe(conn: Any, *patterns: bytes) -> Messages:
     """PSUBSCRIBE pattern [pattern ...] -- Listens for messages published to channels that match one or more
     patterns."""
     return _subscribe(conn, "patterns", patterns)
@@ -69,7 +84,7 @@ def psubscribe(conn: Any, *patterns: bytes) -> Any:
     since="2.0.0",
     complexity="O(N) where N is the number of patterns to unsubscribe.",
 )
-def punsubscribe(conn: Any, *patterns: bytes) -> Any:
+def punsubscribe(conn: Any, *patterns: bytes) -> Messages:
     """PUNSUBSCRIBE [pattern [pattern ...]] -- Stops listening to messages published to channels that match one or more
     patterns."""
     return _unsubscribe(conn, "patterns", patterns)
@@ -78,23 +93,27 @@ def punsubscribe(conn: Any, *patterns: bytes) -> Any:
 @command(
     "SSUBSCRIBE",
     arity=-2,
+    keys=ALL_KEYS,
     flags=_SUBSCRIBE,
     since="7.0.0",
     complexity="O(N) where N is the number of shard channels to subscribe to.",
 )
-def ssubscribe(conn: Any, *channels: bytes) -> Any:
+def ssubscribe(conn: Any, *channels: bytes) -> Messages:
     """SSUBSCRIBE shardchannel [shardchannel ...] -- Listens for messages published to shard channels."""
+    if conn.server.in_transaction:
+        raise CommandError("ERR SSUBSCRIBE isn't allowed for a DENY BLOCKING client")
     return _subscribe(conn, "shard_channels", channels)
 
 
 @command(
     "SUNSUBSCRIBE",
     arity=-1,
+    keys=ALL_KEYS,
     flags=_SUBSCRIBE,
     since="7.0.0",
     complexity="O(N) where N is the number of shard channels to unsubscribe.",
 )
-def sunsubscribe(conn: Any, *channels: bytes) -> Any:
+def sunsubscribe(conn: Any, *channels: bytes) -> Messages:
     """SUNSUBSCRIBE [shardchannel [shardchannel ...]] -- Stops listening to messages posted to shard channels."""
     return _unsubscribe(conn, "shard_channels", channels)
 
@@ -106,22 +125,24 @@ def sunsubscribe(conn: Any, *channels: bytes) -> Any:
 )  # fmt: skip
 def publish(conn: Any, channel: bytes, message: bytes) -> int:
     """PUBLISH channel message -- Posts a message to a channel."""
-    return int(conn.server.pubsub.publish(channel, message))
+    return int(conn.server.pubsub.publish(conn, channel, message))
 
 
 @command(
-    "SPUBLISH", arity=3, flags=PUBSUB | LOADING | STALE | FAST | MAY_REPLICATE, since="7.0.0",
+    "SPUBLISH", arity=3, keys=FIRST_KEY, flags=PUBSUB | LOADING | STALE | FAST | MAY_REPLICATE, since="7.0.0",
     complexity="O(N) where N is the number of clients subscribed to the receiving shard channel.",
 )  # fmt: skip
 def spublish(conn: Any, channel: bytes, message: bytes) -> int:
-    """SPUBLISH shardchannel message -- Post a message to a shard channel"""
-    return int(conn.server.pubsub.publish_shard(channel, message))
+    """SPUBLISH shardchannel message -- Posts a message to a shard channel."""
+    return int(conn.server.pubsub.publish_shard(conn, channel, message))
 
 
 _ASK = PUBSUB | LOADING | STALE
 
 
-def _names(conn: Any, kind: str, pattern: tuple[bytes, ...]) -> list[bytes]:
+def _names(conn: Any, kind: str, pattern: tuple[bytes, ...], subcommand: bytes) -> list[bytes]:
+    if len(pattern) > 1:
+        raise errors.subcommand_syntax("pubsub", subcommand)
     names = conn.server.pubsub.listeners(kind)
     return [name for name in names if not pattern or matches(pattern[0], name)]
 
@@ -136,7 +157,7 @@ def _counts(conn: Any, kind: str, channels: tuple[bytes, ...]) -> list[Any]:
 )
 def pubsub_channels(conn: Any, *pattern: bytes) -> list[bytes]:
     """PUBSUB CHANNELS [pattern] -- Returns the active channels."""
-    return _names(conn, "channels", pattern)
+    return _names(conn, "channels", pattern, b"CHANNELS")
 
 
 @command(
@@ -166,7 +187,7 @@ def pubsub_numpat(conn: Any) -> int:
 )
 def pubsub_shardchannels(conn: Any, *pattern: bytes) -> list[bytes]:
     """PUBSUB SHARDCHANNELS [pattern] -- Returns the active shard channels."""
-    return _names(conn, "shard_channels", pattern)
+    return _names(conn, "shard_channels", pattern, b"SHARDCHANNELS")
 
 
 @command(
@@ -182,6 +203,6 @@ def pubsub_shardnumsub(conn: Any, *channels: bytes) -> list[Any]:
 
 
 @command("PUBSUB HELP", arity=2, flags=LOADING | STALE, since="6.2.0")
-def pubsub_help(conn: Any) -> list[bytes]:
+def pubsub_help(conn: Any) -> list[Status]:
     """PUBSUB HELP -- Returns helpful text about the different subcommands."""
-    return conn.server.help_of("pubsub")  # type: ignore[no-any-return]
+    return help_texts.lines_of("pubsub")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from mpkv.commands.spec import ADMIN, DANGEROUS, FAST, LOADING, NOSCRIPT, SETTLED, STALE, command
+from mpkv.commands.spec import DANGEROUS, FAST, LOADING, NOSCRIPT, SETTLED, STALE, command
 from mpkv.resp.replies import Verbatim
 
 
@@ -22,7 +22,7 @@ def time_(conn: Any) -> list[bytes]:
     return [b"%d" % seconds, b"%d" % microseconds]
 
 
-@command("ROLE", arity=1, flags=NOSCRIPT | LOADING | STALE | FAST | ADMIN | DANGEROUS, since="2.8.12")
+@command("ROLE", arity=1, flags=NOSCRIPT | LOADING | STALE | FAST | DANGEROUS, since="2.8.12")
 def role(conn: Any) -> list[Any]:
     """ROLE -- Returns the replication role."""
     return [b"master", 0, []]

@@ -261,6 +261,10 @@ def _part_of_difference(request: Sequence[bytes], keys: list[int], holds_first: 
 
 
 def _part_of_cardinality(request: Sequence[bytes], keys: list[int], holds_first: bool) -> list[bytes]:
+    try:
+        _cardinality_arguments(request[1:])
+    except CommandError:
+        return list(request)  # the shard finds the same fault, before it looks at any key
     return [b"SINTER", *(request[at] for at in keys)]
 
 

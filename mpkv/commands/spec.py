@@ -1,4 +1,5 @@
-"""Which commands exist: each is declared once, beside its handler, and everything else derives from the declaration.
+"""Step 3: which commands exist: each is declared once, beside its handler, and everything else derives from the
+declaration.
 
     @command("LPUSH", arity=-3, keys=FIRST_KEY, flags=WRITE | DENYOOM | FAST)
     def lpush(db, key, *elements):
@@ -83,7 +84,7 @@ SETTLED, WHILE_SUBSCRIBED = Flag.SETTLED, Flag.WHILE_SUBSCRIBED
 FLAG_NAMES: Final = {
     flag: flag.name.lower()  # type: ignore[union-attr]
     for flag in Flag
-    if flag < Flag.PROTECTED
+    if flag < Flag.PROTECTED and flag is not Flag.MAY_REPLICATE
 }
 
 
@@ -231,12 +232,17 @@ def container_handler(conn: Any, *args: bytes) -> Any:
     raise AssertionError("a container has no handler")
 
 
+def _age(name: str) -> tuple[list[int], str]:
+    """Oldest first: a container came with its first sub-command."""
+    return [int(part) for part in _declared[name].since.split(".")], name
+
+
 @cache
 def load() -> dict[str, Command]:
     """Import every family and return the table: lower-case name -> command, in order of numbers."""
     for family in FAMILIES:
         importlib.import_module(f"mpkv.commands.{family}")
-    for name in [name for name in _declared if "|" in name]:
+    for name in sorted((name for name in _declared if "|" in name), key=_age):
         container, _, word = name.partition("|")
         member = _declared[name]
         if container not in _declared:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from mpkv.commands.spec import ALL_KEYS, ALLOW_BUSY, FAST, LOADING, NO_MULTI, NOSCRIPT, SKIP_SLOWLOG, STALE, command
+from mpkv.commands.spec import ALL_KEYS, ALLOW_BUSY, FAST, LOADING, NOSCRIPT, SKIP_SLOWLOG, STALE, command
 from mpkv.errors import CommandError
 from mpkv.resp.replies import OK
 
@@ -43,9 +43,11 @@ def discard(conn: Any) -> Any:
     return OK
 
 
-@command("WATCH", arity=-2, keys=ALL_KEYS, flags=_ANYTIME | NO_MULTI, since="2.2.0", complexity="O(1) for every key.")
+@command("WATCH", arity=-2, keys=ALL_KEYS, flags=_ANYTIME, since="2.2.0", complexity="O(1) for every key.")
 def watch(conn: Any, *keys: bytes) -> Any:
     """WATCH key [key ...] -- Monitors changes to keys to determine the execution of a transaction."""
+    if conn.transaction is not None:
+        raise CommandError("ERR WATCH inside MULTI is not allowed")
     return conn.server.watch(conn, keys)
 
 

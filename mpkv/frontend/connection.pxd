@@ -36,6 +36,7 @@ cdef class Connection(Receiver):
     cdef bint noted             # in the router's list of connections with output
     cdef uint32_t stopped
     cdef bint reading_paused
+    cdef uint64_t blocked_index         # the place of the request that waits for a key
     cdef uint64_t next_in, next_out     # places given to requests; the place of the next reply to leave
     cdef stash_t* stash         # a ring by place
     cdef uint64_t stash_room
@@ -46,12 +47,15 @@ cdef class Connection(Receiver):
     cdef bint at_end            # the client has sent its last byte
     cdef bint closing_after_replies
     cdef bint in_run
+    cdef int direct_fd          # the socket, while it may be written to directly; -1: not
+    cdef bint queued            # the transport may hold output
     cdef bint backed_up         # the transport holds more than it likes
     cdef readonly bint closed
 
     cdef public int database
     cdef public int protocol
-    cdef public bint plain      # nothing stands between a command and its shard: no MULTI, no subscription, authenticated …
+    # nothing stands between a command and its shard: no MULTI, no subscription, authenticated …
+    cdef public bint plain
     cdef public int reply_mode  # 0 on, 1 off, 2 skip the next, 3 skipping
     cdef public object blocked_on
     cdef public object user, name, lib_name, lib_version
@@ -71,4 +75,5 @@ cdef class Connection(Receiver):
     cdef int _after_reply(self) except -1
     cdef int _answer(self, const char* data, size_t size) except -1
     cdef bint _is_over_its_share(self) noexcept
+    cdef int _hand_over(self) except -1
     cdef int _update_reading(self) except -1

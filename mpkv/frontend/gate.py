@@ -43,9 +43,16 @@ def allowed_in_transaction(conn: Any, spec: Command, words: Sequence[bytes]) -> 
     return NOT_IN_MULTI if conn.transaction is not None and spec.flags & Flag.NO_MULTI else None
 
 
+def flags_in_effect(conn: Any, spec: Command) -> Flag:
+    """EXEC does what the commands do that are queued."""
+    is_exec = spec.name == "exec" and conn.transaction is not None
+    return spec.flags | conn.transaction.flags if is_exec else spec.flags
+
+
 def can_persist(conn: Any, spec: Command, words: Sequence[bytes]) -> CommandError | None:
     """No writes while snapshots fail, if so configured."""
-    return MISCONF if spec.flags & Flag.WRITE and conn.server.saver.refuses_writes else None
+    refuses = conn.server.saver.refuses_writes and flags_in_effect(conn, spec) & Flag.WRITE
+    return MISCONF if refuses else None
 
 
 def fits_subscription(conn: Any, spec: Command, words: Sequence[bytes]) -> CommandError | None:

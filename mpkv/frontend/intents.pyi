@@ -5,6 +5,7 @@ Parts = list[tuple[int, bytes]]
 class IntentRing:
     enabled: bool
     total: int
+    open_count: int
     def __init__(self, area: memoryview, folder: str | os.PathLike[str], *, enabled: bool = True) -> None: ...
     @property
     def open_bytes(self) -> int: ...

@@ -19,6 +19,12 @@ from libc.string cimport memcpy, memset
 from mpkv.buffer cimport Buffer
 from mpkv.wire cimport padded
 
+cdef extern from *:
+    """
+    #define settle_writes() __atomic_thread_fence(__ATOMIC_RELEASE)
+    """
+    void settle_writes() noexcept nogil     # a record is whole before it is there, for whoever reads it after a death
+
 import os
 from collections import deque
 from pathlib import Path
@@ -53,7 +59,8 @@ cdef class IntentRing:
     cdef uint64_t _room
     cdef object _folder
     cdef readonly bint enabled
-    cdef public uint64_t total
+    cdef readonly uint64_t total         # opened by this process
+    cdef readonly uint64_t open_count
 
     def __init__(self, area, folder, *, enabled: bool = True):
         cdef unsigned char[::1] view = area
@@ -101,6 +108,7 @@ cdef class IntentRing:
             record.size = to_end
             if to_end >= sizeof(record_t):
                 record.state = FILLER
+            settle_writes()
             self._header.tail += to_end
         at = self._header.tail
         record = <record_t*>(self._base + at % self._room)
@@ -116,8 +124,10 @@ cdef class IntentRing:
                 memcpy(to, &part, sizeof(part))
                 memcpy(to + sizeof(part), <const char*><bytes>envelope, part.size)
                 to += sizeof(part) + padded(part.size)
+        settle_writes()
         self._header.tail = at + size
         self.total += 1
+        self.open_count += 1
         return at + 1
 
     def close(self, handle: int) -> None:
@@ -126,9 +136,12 @@ cdef class IntentRing:
         if handle == 0:
             return
         record = <record_t*>(self._base + <uint64_t>(handle - 1) % self._room)
-        if record.state == SPILLED:
-            (self._folder / f"intent-{record.number}").unlink(missing_ok=True)
+        spilled = record.state == SPILLED
+        # In this order: a record that names a file has one, whenever this process dies
         record.state = CLOSED
+        if spilled:
+            (self._folder / f"intent-{record.number}").unlink(missing_ok=True)
+        self.open_count -= 1
         while self._header.head != self._header.tail:
             record = <record_t*>(self._base + self._header.head % self._room)
             # a filler may be too short to carry a state: it is what reaches exactly to the end
@@ -158,6 +171,7 @@ cdef class IntentRing:
                     data += sizeof(part) + padded(part.size)
                 found.append((at + 1, record.number, parts))
             at += record.size
+        self.open_count = len(found)
         return found
 
     def _spill(self, number: int, parts: list) -> None:

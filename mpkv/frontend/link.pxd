@@ -25,7 +25,7 @@ cdef class Link:
     cdef Buffer out                 # the batch that is being filled
     cdef uint32_t count             # its envelopes
     cdef uint64_t sent_batches, received_batches
-    cdef readonly uint64_t sent_bytes, received_bytes
+    cdef readonly uint64_t sent_bytes, received_bytes, batches_out, batches_in, discarded      # of all incarnations
     cdef expected_t* ring
     cdef uint64_t head, tail, room  # room: a power of two
     cdef readonly uint64_t in_flight_bytes
@@ -36,7 +36,9 @@ cdef class Link:
     cdef object on_event
 
     cdef int pack(self, Receiver receiver, uint64_t index, request_t* head, const arg_t* words) except -1
-    cdef int pack_exec(self, Receiver receiver, uint64_t index, request_t* head, const char* requests, size_t size, size_t count) except -1
+    cdef int pack_exec(
+        self, Receiver receiver, uint64_t index, request_t* head, const char* requests, size_t size, size_t count
+    ) except -1
     cdef int _expect(self, Receiver receiver, uint64_t index, uint64_t number, uint64_t size) except -1
     cdef int flush(self) except -1
     cdef int drain(self, int most) except -1

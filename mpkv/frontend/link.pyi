@@ -12,6 +12,9 @@ class Link:
     incarnation: int | None
     sent_bytes: int
     received_bytes: int
+    batches_out: int
+    batches_in: int
+    discarded: int
     in_flight_bytes: int
     in_flight_limit: int
     def __init__(
@@ -30,5 +33,7 @@ class Link:
     def hello(self, receiver: Receiver) -> None: ...
     def control(self, message: int, number: int, words: Sequence[bytes], receiver: Receiver) -> None: ...
     def drain_rest(self) -> None: ...
+    @property
+    def queue_bytes(self) -> int: ...
     @property
     def waiting(self) -> int: ...

@@ -1,4 +1,4 @@
-"""Step 7: the frontend's end of the way to one worker.
+"""Steps 7 and 11: the frontend's end of the way to one worker.
 
 Requests are gathered into one batch and sent as one message, at the end of a turn of the event loop or when the batch
 is large. Replies come back in the same order (R2), so a ring of expected replies is all the book-keeping there is.
@@ -17,8 +17,8 @@ from libc.string cimport memcpy
 
 from mpkv.buffer cimport Buffer, buffer_append, buffer_free
 from mpkv.wire cimport (
-    BATCH_MAGIC, BLOCKED, CONTROL, CONTROL_HELLO, EVENT, FLAG_RESENT, LATE, REPLY, batch_t, begin_batch, next_reply, open_batch, pack_nested,
-    pack_request, reply_t,
+    BATCH_MAGIC, BLOCKED, CONTROL, CONTROL_HELLO, EVENT, FLAG_RESENT, LATE, REPLY, batch_t, begin_batch, next_reply,
+    open_batch, pack_nested, pack_request, reply_t,
 )
 
 import logging
@@ -32,7 +32,8 @@ from mpkv.frontend.pending import Answer
 logger = logging.getLogger(__name__)
 
 cdef enum:
-    BATCH_BYTES = 64 * 1024         # a batch that large is sent at once: the worker begins while the frontend goes on reading
+    # a batch that large is sent at once: the worker begins while the frontend goes on reading
+    BATCH_BYTES = 64 * 1024
     BATCH_COUNT = 512
     SECOND_BATCH_COUNT = 64         # a batch of this size goes although one is under way: the worker must not run dry
 
@@ -66,6 +67,8 @@ cdef class Link:
         self.unsent = deque()
         self.late = {}
         self.room = 0
+        if begin_batch(&self.out) < 0:
+            raise MemoryError
 
     def __dealloc__(self):
         while self.head != self.tail:
@@ -90,8 +93,8 @@ cdef class Link:
         self.incarnation = incarnation
         self.sent_batches = self.received_batches = 0
         self.up = True
-        begin_batch(&self.out)
-        self.count = 0
+        if self.count:          # given to this link while it was down
+            self._retain()
         return socket.FD
 
     def close(self) -> None:
@@ -105,36 +108,48 @@ cdef class Link:
         self.unsent.clear()
 
     def forget_executed(self, executing: int) -> int:
-        """After the worker's death: requests up to `executing` are lost (it may have run them), the others wait; how
-        many were lost."""
-        cdef uint64_t at, to
-        cdef expected_t* expected
-        lost = []
-        kept = []
-        for at in range(self.head, self.tail):
-            expected = &self.ring[at & (self.room - 1)]
-            (lost if expected.number <= <uint64_t>executing else kept).append(
-                (<Receiver>expected.receiver, expected.index, expected.number, expected.size)
-            )
-            Py_DECREF(<Receiver>expected.receiver)
-        self.head = self.tail = 0
-        self.in_flight_bytes = 0
-        envelopes = self._retained_envelopes({number for _, _, number, _ in kept})
+        """After the worker's death: what it may have run, up to the number `executing`, is lost; how many requests that
+        were. The others wait for its successor, and so do clients that were blocked. A message of the frontend's own is
+        lost in any case: it was meant for the worker that is gone."""
+        if self.count:
+            self._retain()
+        expected = self._take_expected()
+        envelopes = self._retained_envelopes({number for number, _, _ in expected if number > executing})
         blocked, self.late = self.late, {}
-        # a client that was blocked waits on: its request is sent again, before those that came after it
-        waiting = [(receiver, index, number, envelope) for number, (receiver, index, envelope) in blocked.items()]
-        waiting += [(receiver, index, number, envelopes[number]) for receiver, index, number, _ in kept]
+        waiting = [
+            (number, receiver, index, envelope) for number, (receiver, index, envelope) in blocked.items()
+            if not (<Receiver>receiver).is_gone()
+        ]
+        lost = []
+        for number, receiver, index in expected:
+            envelope = envelopes.get(number)
+            if envelope is None or (<const request_t*>PyBytes_AS_STRING(envelope)).kind == CONTROL:
+                lost.append((receiver, index))
+            else:
+                waiting.append((number, receiver, index, envelope))
         self.retained.clear()
-        begin_batch(&self.out)
-        self.count = 0
-        for receiver, index, number, envelope in sorted(waiting, key=lambda entry: entry[2]):
+        # a client that was blocked comes before those whose requests are younger, as it did
+        for number, receiver, index, envelope in sorted(waiting, key=_number_of):
             self._append_raw(<bytes>envelope)
             self._expect(<Receiver>receiver, index, number, len(envelope))
         if self.count:
             self._retain()
-        for receiver, index, _, _ in lost:
+        for receiver, index in lost:
             (<Receiver>receiver).lose(index)
         return len(lost)
+
+    def _take_expected(self) -> list:
+        """Empty the ring of expected replies: [(number, receiver, index)]."""
+        cdef uint64_t at
+        cdef expected_t* expected
+        taken = []
+        for at in range(self.head, self.tail):
+            expected = &self.ring[at & (self.room - 1)]
+            taken.append((expected.number, <Receiver>expected.receiver, expected.index))
+            Py_DECREF(<Receiver>expected.receiver)
+        self.head = self.tail = 0
+        self.in_flight_bytes = 0
+        return taken
 
     def resend(self) -> int:
         """Send what waits to the worker's new incarnation, in order; how many requests."""
@@ -149,7 +164,7 @@ cdef class Link:
                 raise MemoryError
             self.count = left
             count += left
-            self.flush()
+            self.flush_now()
         return count
 
     cdef int _append_raw(self, bytes envelope) except -1:
@@ -212,7 +227,9 @@ cdef class Link:
         self.count += 1
         return self._expect(receiver, index, head.number, self.out.size - before)
 
-    cdef int pack_exec(self, Receiver receiver, uint64_t index, request_t* head, const char* requests, size_t size, size_t count) except -1:
+    cdef int pack_exec(
+        self, Receiver receiver, uint64_t index, request_t* head, const char* requests, size_t size, size_t count
+    ) except -1:
         """Append a transaction's part."""
         cdef size_t before = self.out.size
         if pack_nested(&self.out, head, requests, size, count) < 0:
@@ -244,10 +261,11 @@ cdef class Link:
     def flush_now(self) -> None:
         """Send the batch, even an empty one (a tick that carries the time)."""
         cdef bint tick = self.count == 0
-        if self.socket is None:
+        if self.socket is None or (tick and self.unsent):
             return
         batch = self._seal() if tick else self._retain()
         self.sent_batches += 1
+        self.batches_out += 1
         self.sent_bytes += PyBytes_GET_SIZE(batch)
         if tick:
             begin_batch(&self.out)
@@ -331,8 +349,10 @@ cdef class Link:
             if open_batch(at, end - at, &batch) < 0:
                 raise LinkFault(f"shard {self.shard} sent what is no batch")
             if batch.epoch != self.epoch:
+                self.discarded += 1
                 continue
             self.received_batches += 1
+            self.batches_in += 1
             if batch.counter != self.received_batches:
                 raise LinkFault(f"shard {self.shard} sent batch {batch.counter} where {self.received_batches} was due")
             at += sizeof(batch_t)
@@ -355,7 +375,9 @@ cdef class Link:
                 raise LinkFault(f"shard {self.shard} answered {head.number}, which was not the oldest request")
             receiver = <Receiver>expected.receiver
             if head.kind == BLOCKED:
-                self.late[head.number] = (receiver, expected.index, self._retained_envelopes({head.number})[head.number])
+                self.late[head.number] = (
+                    receiver, expected.index, self._retained_envelopes({head.number})[head.number]
+                )
             self.head += 1
             self.in_flight_bytes -= expected.size
             front = self.retained[0]
@@ -377,14 +399,23 @@ cdef class Link:
         return 0
 
     @property
+    def queue_bytes(self) -> int:
+        """What ZeroMQ has had no room for yet."""
+        return sum(map(len, self.unsent))
+
+    @property
     def waiting(self) -> int:
         """Requests that have not been answered."""
         return self.tail - self.head
 
 
+def _number_of(entry):
+    return entry[0]
+
+
 cdef inline void _clear(request_t* head) noexcept nogil:
     cdef request_t zero
-    zero.size = zero.command = zero.slot = zero.argc = zero.database = zero.parts = zero.reserved1 = zero.reserved2 = 0
+    zero.size = zero.command = zero.slot = zero.argc = zero.database = zero.parts = zero.counted_as = zero.reserved2 = 0
     zero.number = zero.client = 0
     zero.kind = zero.flags = 0
     head[0] = zero

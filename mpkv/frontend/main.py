@@ -35,10 +35,12 @@ from mpkv import errors, logs, process
 from mpkv.commands import spec as commands
 from mpkv.commands.spec import Command, Flag
 from mpkv.config import Config
+from mpkv.config_syntax import ENCODING, ENCODING_ERRORS
+from mpkv.config_table import find
 from mpkv.control import Channel, Closed, Message
 from mpkv.errors import CommandError
 from mpkv.frontend import gate, transactions
-from mpkv.frontend.connection import Connection, release_blocked, release_task, trim_idle
+from mpkv.frontend.connection import Connection, release_task, survey, trim_idle
 from mpkv.frontend.intents import IntentRing
 from mpkv.frontend.link import Link, LinkFault
 from mpkv.frontend.pending import Answer
@@ -48,7 +50,8 @@ from mpkv.frontend.saving import SaveFailed, Saver
 from mpkv.metrics.info import render as render_info
 from mpkv.metrics.source import BoardSource
 from mpkv.resp.decoder import decode
-from mpkv.resp.replies import NO_REPLY, OK, QUEUED, Status
+from mpkv.resp.encoder import encode_bytes
+from mpkv.resp.replies import NO_REPLY, OK, QUEUED, Messages, Status
 from mpkv.shm.board import Board
 from mpkv.shm.layout import State
 from mpkv.shm.segment import Segment
@@ -63,16 +66,32 @@ DENIED: Final = (
     b"from external computers, set a password (requirepass), or disable protected mode with CONFIG SET protected-mode "
     b"no from the loopback interface, or with --protected-mode no.\r\n"
 )
+#: Above every sequence number.
+EVERY_NUMBER: Final = (1 << 64) - 1
+#: When a client's wait ends while its shard is down: how often it is tried to tell the shard.
+DOWN_AGAIN_S: Final = 0.05
 CROSS_PROTOCOL: Final = (b"post", b"host:")
+#: What CLIENT PAUSE … WRITE holds back.
+PAUSED_FLAGS: Final = Flag.WRITE | Flag.MAY_REPLICATE
 #: A client that has been silent for so many seconds gives back what it does not need for waiting.
 IDLE_S: Final = 1.0
 #: Descriptors beside those of the clients: of the event loop, the links, the listeners, a snapshot's files.
 OWN_DESCRIPTORS: Final = 32
 #: Settings of which `Frontend.apply_settings` keeps copies.
 FOLLOWED: Final = (
-    "client-query-buffer-limit", "proto-max-bulk-len", "client-max-inflight", "worker-max-inflight", "requirepass", "save",
-    "stop-writes-on-bgsave-error", "loglevel",
+    "client-query-buffer-limit", "proto-max-bulk-len", "client-max-inflight", "worker-max-inflight", "requirepass",
+    "save", "stop-writes-on-bgsave-error", "loglevel",
 )  # fmt: skip
+#: For how long a client's large buffer is remembered in `client_recent_max_…`, in seconds.
+RECENT_S: Final = 8
+#: Number on the board -> attribute of a link; the board has the sum over all links.
+LINK_TOTALS: Final = {
+    "link_out_bytes": "sent_bytes", "link_in_bytes": "received_bytes", "link_out_batches": "batches_out",
+    "link_in_batches": "batches_in", "link_discarded": "discarded",
+}  # fmt: skip
+LINK_GAUGES: Final = {
+    "inflight_bytes": "in_flight_bytes", "pending_commands": "waiting", "link_queue_bytes": "queue_bytes",
+}  # fmt: skip
 _BLOCKED_NEWS: Final = struct.Struct("=qQq")
 
 
@@ -100,7 +119,7 @@ class Frontend:
         self.links = [
             Link(shard, self.clock_ms, self._take_event, config.worker_max_inflight) for shard in range(self.shards)
         ]
-        self.router = Router(self.loop, self.table, self.links, self.intents)
+        self.router = Router(self.loop, self.table, self.links, self.intents, self.block)
         self.saver = Saver(self)
         self.pubsub = Registry()
         self.clients: dict[int, Connection] = {}
@@ -109,13 +128,17 @@ class Frontend:
         self.paused_until: float = 0.0
         self.paused_all = False
         self.paused: list[Connection] = []
+        self.in_transaction = False  #: a handler is called on behalf of EXEC
         self.tasks: set[asyncio.Task[Any]] = set()
         self.stopping = False
         self.stopped = asyncio.Event()
         self._next_client = 0
+        self._recent = [(0, 0)] * RECENT_S
+        self._recent_place = 0
         self._servers: list[asyncio.Server] = []
         self._pollers: dict[int, int] = {}
-        self._known: dict[int, Message] = {}
+        self._changed_settings: dict[bytes, bytes] = {}  # since the server started: a worker that was away catches up
+        self._given_up: set[int] = set()  # shards whose worker is not started any more
         self._last_numbers: dict[int, int] = {}
         self._recovered = False
         self._warned_of_output = 0
@@ -147,6 +170,7 @@ class Frontend:
         self.router.drain()
         self._check_clients()
         self.publish()
+        self.source.sample()
         if self._recovered and not self.stopping:
             self.saver.tick()
         if self.paused_until and time.monotonic() >= self.paused_until:
@@ -154,7 +178,7 @@ class Frontend:
 
     def publish(self) -> None:
         """Bring this process's block of the board up to date."""
-        block, router = self.block, self.router
+        block = self.block
         block.put("connected_clients", len(self.clients))
         block.put("blocked_clients", len(self.blocked_clients))
         block.put(
@@ -164,34 +188,29 @@ class Frontend:
         block.put("pubsub_channels", len(self.pubsub.listeners("channels")))
         block.put("pubsub_patterns", len(self.pubsub.listeners("patterns")))
         block.put("pubsubshard_channels", len(self.pubsub.listeners("shard_channels")))
-        block.put("intents_open", self.intents.open_bytes and 1)
-        for name, value in (
-            ("total_net_input_bytes", router.bytes_in), ("total_net_output_bytes", router.bytes_out),
-            ("total_reads_processed", router.reads), ("total_writes_processed", router.writes),
-            ("back_pressure_pauses", router.pauses), ("intents_total", self.intents.total),
-            ("link_out_bytes", sum(link.sent_bytes for link in self.links)),
-            ("link_in_bytes", sum(link.received_bytes for link in self.links)),
-        ):  # fmt: skip
-            self._count_up(name, value)
-        self._count_up_pings()
-        block.put("inflight_bytes", sum(link.in_flight_bytes for link in self.links))
-        block.put("pending_commands", sum(link.waiting for link in self.links))
+        block.put("intents_open", self.intents.open_count)
+        block.put_total("intents_total", self.intents.total)
+        for name, attribute in LINK_TOTALS.items():
+            block.put_total(name, sum(getattr(link, attribute) for link in self.links))
+        for name, attribute in LINK_GAUGES.items():
+            block.put(name, sum(getattr(link, attribute) for link in self.links))
+        self._publish_clients()
 
-    def _count_up(self, name: str, value: int) -> None:
-        """A counter of this incarnation goes on where its predecessors stopped."""
-        base = self._bases.setdefault(name, self.block.counter(name))
-        self.block.put(name, base + value)
-
-    _bases: dict[str, int]
-
-    def _count_up_pings(self) -> None:
-        """PING is answered in compiled code, which only counts."""
-        number = self.table["ping"].number
-        for _ in range(min(self.router.pings - self._pings_counted, 100_000)):
-            self.block.count_command(number, 500)
-        self._pings_counted = self.router.pings
-
-    _pings_counted = 0
+    def _publish_clients(self) -> None:
+        """What the connections hold; the largest buffers of the last `RECENT_S` seconds, as Redis."""
+        *largest, memory, watching, subscribed, paused = survey(self.clients.values())
+        place = int(time.monotonic()) % RECENT_S
+        if place != self._recent_place:
+            self._recent_place = place
+            self._recent[place] = (0, 0)
+        self._recent[place] = (max(self._recent[place][0], largest[0]), max(self._recent[place][1], largest[1]))
+        block = self.block
+        block.put("client_recent_max_input_buffer", max(size for size, _ in self._recent))
+        block.put("client_recent_max_output_buffer", max(size for _, size in self._recent))
+        block.put("client_memory_bytes", memory)
+        block.put("watching_clients", watching)
+        block.put("pubsub_clients", subscribed)
+        block.put("paused_clients", paused)
 
     def dirty(self) -> int:
         """Changes since the last snapshot."""
@@ -226,11 +245,22 @@ class Frontend:
 
     def settings_changed(self, pairs: Sequence[tuple[str, str]]) -> None:
         """CONFIG SET was accepted here: the workers and the supervisor follow."""
-        self.channel.send("config", pairs=[list(pair) for pair in pairs])
-        words = [word.encode("utf-8", "surrogateescape") for pair in pairs for word in pair]
+        words = [word.encode(ENCODING, ENCODING_ERRORS) for pair in pairs for word in pair]
+        self._changed_settings.update(zip(words[::2], words[1::2], strict=True))
+        # JSON knows no bytes: they travel as the characters of the same number
+        texts = [word.decode("latin-1") for word in words]
+        self.channel.send("config", pairs=list(zip(texts[::2], texts[1::2], strict=True)))
+        for name, _ in pairs:
+            row = find(name)
+            if row is not None and not row.used:
+                logger.warning("%s was set but has no effect in this version of mpkv", row.name)
         for shard, link in enumerate(self.links):
             if link.up:
                 self.router.control(shard, CONTROL_NUMBERS["config"], words, Answer(lambda *_: None))
+
+    def catch_up(self, pairs: Sequence[tuple[str, str]]) -> None:
+        """What an earlier frontend changed: it has this from the supervisor, workers may have missed the last of it."""
+        self._changed_settings = {name.encode("latin-1"): value.encode("latin-1") for name, value in pairs}
 
     def update_hold(self) -> None:
         """Whether writes, or everything, must pass the gate."""
@@ -255,7 +285,6 @@ class Frontend:
 
     def opened(self, conn: Connection) -> None:
         """A connection was made: refuse it, or take it in."""
-        self.block.count("total_connections_received")
         transport = conn.transport
         sock = transport.get_extra_info("socket")
         conn.peer, conn.local = _address(sock, peer=True), _address(sock, peer=False)
@@ -272,6 +301,7 @@ class Frontend:
         conn.authenticated = not self.config.requirepass
         conn.user = b"default"
         self.clients[conn.id] = conn
+        self.block.count("total_connections_received")  # those that are refused do not count, as in Redis
         self.update_plain(conn)
 
     def _refusal(self, conn: Connection) -> bytes | None:
@@ -297,12 +327,14 @@ class Frontend:
     def is_local(self, conn: Connection) -> bool:
         """From the loopback interface or a unix socket."""
         host = conn.peer.rpartition(":")[0]
-        return host.startswith("127.") or host == "[::1]" or host == self.config.unixsocket
+        return host.startswith("127.") or host in ("[::1]", self.config.unixsocket)
 
     def protocol_error(self, conn: Connection, text: str) -> None:
         """Answer and close; nothing after the bad byte is executed."""
         logger.log(logs.VERBOSE, "Protocol error (%s) from client: %s", text, self.describe(conn))
-        conn.reply(CommandError(f"ERR Protocol error: {text}"))
+        error = CommandError(f"ERR Protocol error: {text}")
+        self.block.count_error(error.prefix)
+        conn.reply(error)
         conn.close_after_replies()
 
     def query_buffer_exceeded(self, conn: Connection) -> None:
@@ -355,24 +387,21 @@ class Frontend:
     # -- the general way of a command ----------------------------------------------------------------------------------
 
     def find(self, words: Sequence[bytes]) -> Command | CommandError:
-        """Step 3: the command that a request names, or why there is none."""
+        """Step 3: the command that a request names with the right number of words, or why there is none."""
+        spec = self._named(words)
+        return spec if isinstance(spec, CommandError) or spec.accepts(len(words)) else _wrong_arity(spec, words)
+
+    def _named(self, words: Sequence[bytes]) -> Command | CommandError:
         spec = self.by_name.get(words[0].lower())
         if spec is None:
-            arguments = " ".join(f"'{_shown(word)}'" for word in words[1:])[:128]
-            return CommandError(
-                f"ERR unknown command '{_shown(words[0])[:128]}', with args beginning with: {arguments}"
-            )
-        if spec.subcommands:
-            if len(words) > 1:
-                member = spec.subcommands.get(words[1].lower())
-                if member is None:
-                    return CommandError(
-                        f"ERR unknown subcommand '{_shown(words[1])[:128]}'. Try {spec.name.upper()} HELP."
-                    )
-                spec = member
-            elif spec.handler is commands.container_handler:
-                return errors.wrong_arity(spec.name)
-        return spec if spec.accepts(len(words)) else errors.wrong_arity(spec.name)
+            return errors.unknown_command(words)
+        if spec.subcommands and len(words) > 1:
+            member = spec.subcommands.get(words[1].lower())
+            if member is not None:
+                return member
+            if not spec.flags & Flag.PROTECTED:
+                return errors.unknown_subcommand(spec.name, words[1])
+        return spec
 
     def perform(self, conn: Connection, words: list[bytes]) -> bool:
         """Steps 3 to 5 for one request; True: not now, it will be parsed again. Raises NotNow likewise."""
@@ -383,41 +412,47 @@ class Frontend:
             )
             conn.kill()
             return False
-        spec = self.find(words)
+        spec = self._named(words)
         if isinstance(spec, CommandError):
-            self._refuse(conn, None, spec)
+            self._refuse(conn, words, None, spec)
+            return False
+        if not spec.accepts(len(words)):
+            self._refuse(conn, words, spec, _wrong_arity(spec, words))
             return False
         refusal = gate.admit(conn, spec, words)
         if refusal is not None:
-            self._refuse(conn, spec, refusal)
+            self._refuse(conn, words, spec, refusal)
             return False
-        if (
-            self.paused_until
-            and (self.paused_all or spec.flags & Flag.WRITE or spec.name in ("exec", "publish"))
-            and spec.group != "connection"
-        ):
+        if self.paused_until and (self.paused_all or gate.flags_in_effect(conn, spec) & PAUSED_FLAGS):
             conn.stop(32)
             self.paused.append(conn)
             return True
         conn.last_command = spec.name
         if conn.transaction is not None and spec.name not in transactions.NOT_QUEUED:
             conn.transaction.add(spec, words)
+            if conn.transaction.memory_bytes > self.config.client_query_buffer_limit:
+                self.query_buffer_exceeded(conn)
+                return False
             conn.reply(QUEUED)
             return False
         if spec.on_shard:
             return self._send(conn, spec, words)
-        if spec.flags & Flag.SETTLED and not conn.settle():
+        # What a subscriber publishes may come back to it: the message follows the reply, which follows all earlier ones
+        settled = spec.flags & Flag.SETTLED or (spec.flags & Flag.PUBSUB and conn.subscriptions is not None)
+        if settled and not conn.settle():
             return True
         self._run_here(conn, spec, words)
         return False
 
-    def _refuse(self, conn: Connection, spec: Command | None, refusal: CommandError) -> None:
+    def _refuse(self, conn: Connection, words: Sequence[bytes], spec: Command | None, refusal: CommandError) -> None:
         """A command that did not get as far as running; inside MULTI it dooms the transaction."""
         if conn.transaction is not None:
             conn.transaction.doomed = True
+        if words[0].lower() == b"exec":
+            refusal = transactions.abort(conn, refusal)
         if spec is not None:
             self.block.count_rejected(spec.number)
-        self.block.count_error(refusal.text.encode())
+        self.block.count_error(refusal.prefix)
         conn.reply(refusal)
 
     def _send(self, conn: Connection, spec: Command, words: Sequence[bytes]) -> bool:
@@ -427,26 +462,33 @@ class Frontend:
         except CommandError as error:
             error.__traceback__ = None
             self.block.count_rejected(spec.number)
-            self.block.count_error(error.text.encode())
+            self.block.count_error(error.prefix)
             conn.reply_at(place, error)
         except NotNow:
             conn.give_back_place()
             raise
+        if spec.flags & Flag.BLOCKING:
+            conn.settle()  # whether it waits its shard will say: until then nothing behind it may run
         return False
 
     def _run_here(self, conn: Connection, spec: Command, words: Sequence[bytes]) -> None:
         """A command of class 0: its handler runs in this process; a coroutine holds its connection until it is done."""
+        started_ns = time.perf_counter_ns()
         value = self.call(conn, spec, words)
         if asyncio.iscoroutine(value):
             conn.stop(16)
             place = conn.take_place()
             task = self.loop.create_task(value)
             self.tasks.add(task)
-            task.add_done_callback(lambda task: self._task_done(conn, place, task))
+            task.add_done_callback(lambda task: self._task_done(conn, place, spec, started_ns, task))
+        elif isinstance(value, Messages):
+            for message in value:
+                conn.push(encode_bytes(message, conn.protocol))
         elif value is not NO_REPLY:
             conn.reply(value)
+        self.pubsub.push_late(conn)
 
-    def _task_done(self, conn: Connection, place: int, task: asyncio.Task[Any]) -> None:
+    def _task_done(self, conn: Connection, place: int, spec: Command, started_ns: int, task: asyncio.Task[Any]) -> None:
         self.tasks.discard(task)
         error = task.exception()
         if isinstance(error, CommandError):
@@ -456,6 +498,7 @@ class Frontend:
             value = CommandError("ERR internal error: the server's log has the details")
         else:
             value = task.result()
+        self._count(spec, started_ns, value)
         conn.reply_at(place, value)
         release_task(conn)
         self.router.flush_soon()
@@ -468,24 +511,39 @@ class Frontend:
         except CommandError as error:
             error.__traceback__ = None  # shared instances would gather a frame at every raise
             value = error
-            self.block.count_error(error.text.encode())
         except NotNow:
             raise
         except Exception:
             logger.critical("%s failed on %r", spec.name, list(words)[:3], exc_info=True)
             value = CommandError("ERR internal error: the server's log has the details")
-        if spec.number >= 0:
-            self.block.count_command(spec.number, time.perf_counter_ns() - started, isinstance(value, CommandError))
+        if not asyncio.iscoroutine(value):
+            self._count(spec, started, value)
         return value
+
+    def _count(self, spec: Command, started_ns: int, value: Any) -> None:
+        """A command of this process has been done."""
+        failed = isinstance(value, CommandError)
+        if failed:
+            self.block.count_error(value.prefix)
+        if spec.number >= 0:
+            self.block.count_command(spec.number, time.perf_counter_ns() - started_ns, failed)
 
     # -- blocked clients -----------------------------------------------------------------------------------------------
 
     def blocked(self, conn: Connection, news: bytes) -> None:
         """A shard has made a client wait; the time is kept here."""
         timeout_ms, number, shard = _BLOCKED_NEWS.unpack(news)
+        if conn.blocked_on is not None:
+            return  # its shard died and is back: it waits on, until the time that it was given first
         timer = self.loop.call_later(timeout_ms / 1000, self._unblock, conn, b"timeout") if timeout_ms else None
         conn.blocked_on = (shard, number, timer)
         self.blocked_clients[conn.id] = conn
+
+    def blocked_in_vain(self, news: bytes) -> None:
+        """A shard has made a client wait that is gone: what it waits for must not be spent on it."""
+        _, number, shard = _BLOCKED_NEWS.unpack(news)
+        if self.links[shard].up:
+            self.router.control(shard, CONTROL_NUMBERS["unblock"], [b"%d" % number, b"gone"], Answer(lambda *_: None))
 
     def unblocked(self, conn: Connection) -> None:
         """The wait is over, in whatever way."""
@@ -500,11 +558,16 @@ class Frontend:
         """Tell the shard that a client does not wait any longer; its answer ends the wait."""
         if conn.blocked_on is None:
             return
-        shard, number, _ = conn.blocked_on
+        shard, number, timer = conn.blocked_on
         if reason == b"gone":
             self.unblocked(conn)
         if self.links[shard].up:
             self.router.control(shard, CONTROL_NUMBERS["unblock"], [b"%d" % number, reason], Answer(lambda *_: None))
+        elif reason != b"gone":
+            # Its request will be sent to the shard's next worker: the end of the wait must come after it
+            if timer is not None:
+                timer.cancel()
+            conn.blocked_on = (shard, number, self.loop.call_later(DOWN_AGAIN_S, self._unblock, conn, reason))
 
     def unblock_client(self, client: int, reason: bytes) -> bool:
         """CLIENT UNBLOCK."""
@@ -535,12 +598,11 @@ class Frontend:
     def unwatch(self, conn: Connection) -> None:
         transactions.forget_watched(conn)
 
-    def subscriptions_changed(self, conn: Connection) -> Any:
-        """After SUBSCRIBE and its like, which answer with messages."""
+    def subscriptions_changed(self, conn: Connection) -> None:
+        """After SUBSCRIBE and its like."""
         if conn.subscriptions is not None and conn.subscriptions.empty:
             conn.subscriptions = None
         self.update_plain(conn)
-        return NO_REPLY
 
     def authenticate(self, conn: Connection, user: bytes, password: bytes) -> None:
         """Log a connection in; raises WRONGPASS."""
@@ -591,13 +653,6 @@ class Frontend:
         elif conn.reply_mode == 0:
             conn.reply_mode = 3
         return NO_REPLY
-
-    def help_of(self, container: str) -> list[bytes]:
-        """What `<container> HELP` says."""
-        lines = [f"{container.upper()} <subcommand> [<arg> [value] [opt] ...]. Subcommands are:"]
-        for member in self.table[container].subcommands.values():
-            lines += [member.syntax.partition(" ")[2], f"    {member.summary}"]
-        return [line.encode() for line in lines]
 
     def info(self, sections: list[str]) -> str:
         self.publish()
@@ -695,7 +750,7 @@ class Frontend:
         except Closed:
             self.loop.remove_reader(self.channel.fileno())
             logger.warning("The supervisor is gone: shutting down")
-            self.shut_down_soon(save=None)
+            self.shut_down_soon(save=None, force=True)
             return
         for message in messages:
             self._obey(message)
@@ -705,9 +760,9 @@ class Frontend:
         if kind == "up":
             self._link_up(message)
         elif kind == "down":
-            self._link_down(message["shard"], message["last_number"])
+            self._link_down(message["shard"], message["last_number"], for_good=message["for_good"])
         elif kind == "stop":
-            self.shut_down_soon(save=None)
+            self.shut_down_soon(save=message["save"], force=message["force"])
         elif kind == "reopen-log":
             logs.reopen()
 
@@ -717,48 +772,51 @@ class Frontend:
         fd = link.open(message["endpoint"], self.epoch, message["incarnation"])
         self._pollers[shard] = fd
         self.loop.add_reader(fd, self._replies_came)
-        self._known[shard] = message
         if self._recovered:
             count = link.resend()
             if count:
                 logger.info("Shard %d is back: %d requests that had waited were sent to it", shard, count)
             self.router.note_links()
-            self.router.flush_soon()
         else:
-            link.hello(Answer(lambda _, reply: self._worker_answered(shard, reply)))
-            self.router.flush_soon()
+            link.hello(Answer(lambda kind, reply: self._worker_answered(shard, kind, reply)))
+        if self._changed_settings:
+            words = [word for pair in self._changed_settings.items() for word in pair]
+            self.router.control(shard, CONTROL_NUMBERS["config"], words, Answer(lambda *_: None))
+        self.router.flush_soon()
 
     def _replies_came(self) -> None:
-        try:
-            self.router.drain()
-        except LinkFault:
-            # Which reply belongs to whom is not certain any more: a new frontend begins anew
-            logger.critical("A link is out of step", exc_info=True)
-            sys.stderr.flush()
-            signal.raise_signal(signal.SIGKILL)
+        self.router.drain()
 
-    def _link_down(self, shard: int, last_number: int) -> None:
+    def _callback_failed(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """A callback raised. Where that leaves open which reply belongs to whom, or what was recovered, a new frontend
+        begins anew."""
+        error = context.get("exception")
+        if self._recovered and not isinstance(error, LinkFault):
+            loop.default_exception_handler(context)
+            return
+        logger.critical("The frontend cannot go on: %s", context.get("message"), exc_info=error)
+        sys.stderr.flush()
+        signal.raise_signal(signal.SIGKILL)
+
+    def _link_down(self, shard: int, last_number: int, *, for_good: bool) -> None:
+        """A worker is gone: what it may have executed is lost, the rest waits, unless there will be no other worker."""
         link = self.links[shard]
-        self._known[shard] = {"kind": "down"}
         if shard in self._pollers:
             self.loop.remove_reader(self._pollers.pop(shard))
-        if link.up:
+        was_up = link.up
+        if was_up:
             link.drain_rest()
             link.close()
-            for conn in [conn for conn in self.blocked_clients.values() if conn.blocked_on[0] == shard]:
-                self._note_blocked_on_the_dead(conn)
-            lost = link.forget_executed(last_number)
+        if was_up or for_good:
+            lost = link.forget_executed(EVERY_NUMBER if for_good else last_number)
             logger.warning("Shard %d is down; %d requests that it may have executed are lost", shard, lost)
+        if for_good:
+            self._given_up.add(shard)
         self.router.note_links()
         self.saver.shard_died(shard)
         if not self._recovered:
             self._last_numbers[shard] = last_number
             self._recover_if_complete()
-
-    def _note_blocked_on_the_dead(self, conn: Connection) -> None:
-        """Its request is sent again when the shard is back, and waits anew."""
-        self.unblocked(conn)
-        release_blocked(conn)
 
     def _take_event(self, link: Link, payload: bytes) -> None:
         """News of a worker's own."""
@@ -768,7 +826,9 @@ class Frontend:
 
     # -- recovery (R10) ------------------------------------------------------------------------------------------------
 
-    def _worker_answered(self, shard: int, reply: bytes) -> None:
+    def _worker_answered(self, shard: int, kind: int | None, reply: bytes) -> None:
+        if kind is None:
+            return  # it died over the question: the supervisor has told what it executed
         self._last_numbers[shard] = decode(reply)[0]
         self._recover_if_complete()
 
@@ -789,10 +849,10 @@ class Frontend:
             left += 1
             done = _Countdown(len(missing), partial(self.intents.close, handle))
             for shard, envelope in missing:
-                if self.links[shard].up:
-                    self.router.complete_intent(shard, number, envelope, Answer(done))
-                else:
+                if shard in self._given_up:
                     done()
+                else:  # a shard that is down gets it when it is back, before anything else
+                    self.router.complete_intent(shard, number, envelope, Answer(done))
         if unfinished:
             logger.warning(
                 "%d writes over several shards were under way when the last frontend died; "
@@ -810,7 +870,6 @@ class Frontend:
 
     def _note_start(self) -> None:
         """With the server itself: nothing to recover."""
-        self._bases = {}
         self.router.seconds = time.time()
         if self.epoch == 1:
             self._recovered = True
@@ -818,6 +877,7 @@ class Frontend:
 
     async def run(self, listeners: list[int]) -> None:
         self._listeners = listeners
+        self.loop.set_exception_handler(self._callback_failed)
         self._note_start()
         self.loop.add_reader(self.channel.fileno(), self.listen_to_supervisor)
         self._tick()
@@ -835,6 +895,7 @@ class Frontend:
         self.block.enter(State.READY)
         gc.collect()
         gc.freeze()
+        self.saver.remove_abandoned()
         self.channel.send("serving")
 
     def shut_down_soon(
@@ -842,17 +903,19 @@ class Frontend:
     ) -> None:
         """Stop in order. `save`: True, False, or None = if there are save points."""
         if not self.stopping:
+            self.stopping = True
             task = self.loop.create_task(self._shut_down(save, force, on_failure))
             self.tasks.add(task)
 
     async def _shut_down(
         self, save: bool | None, force: bool, on_failure: Callable[[CommandError], None] | None
     ) -> None:
-        self.stopping = True
         self.channel.send("stopping")
         self.block.enter(State.STOPPING)
         self.pause(3_600_000, everything=True)
         wanted = bool(self.config.save) if save is None else save
+        if save is None and self.router.shards_down and not self.dirty():
+            wanted = False  # stopped while it loads: there is nothing that the snapshot has not
         if wanted:
             try:
                 if self.router.shards_down:
@@ -861,11 +924,8 @@ class Frontend:
                 await self.saver.save_now()
             except SaveFailed as error:
                 logger.critical("Error trying to save the DB: %s", error)
-                if not force and on_failure is not None:
-                    self.stopping = False
-                    self.unpause()
-                    self.channel.send("stop-refused", reason=str(error))
-                    on_failure(CommandError("ERR Errors trying to SHUTDOWN. Check logs."))
+                if not force:
+                    self._stay(str(error), on_failure)
                     return
         for shard, link in enumerate(self.links):
             if link.up:
@@ -877,6 +937,15 @@ class Frontend:
             conn.kill()
         await asyncio.sleep(0.05)
         self.stopped.set()
+
+    def _stay(self, reason: str, on_failure: Callable[[CommandError], None] | None) -> None:
+        """Not saved, so not stopped: nothing is lost without anybody's word."""
+        self.stopping = False
+        self.block.enter(State.READY)
+        self.unpause()
+        self.channel.send("stop-refused", reason=reason)
+        if on_failure is not None:
+            on_failure(CommandError("ERR Errors trying to SHUTDOWN. Check logs."))
 
 
 class _Countdown:
@@ -902,13 +971,15 @@ def _resolver(future: asyncio.Future[Any]) -> Callable[[int | None, bytes], None
     return resolve
 
 
+def _wrong_arity(spec: Command, words: Sequence[bytes]) -> CommandError:
+    """DEBUG is no container in Redis: it looks at its words itself."""
+    if spec.flags & Flag.PROTECTED and len(words) > 1:
+        return errors.subcommand_syntax("debug", words[1])
+    return errors.wrong_arity(spec.name)
+
+
 def _xor(a: bytes, b: bytes) -> bytes:
     return bytes(x ^ y for x, y in zip(a, b, strict=True))
-
-
-def _shown(word: bytes) -> str:
-    """A word in an error reply, of bounded length."""
-    return word[:128].decode("latin-1")
 
 
 def _address(sock: socket.socket, *, peer: bool) -> str:
@@ -936,8 +1007,8 @@ def _provide_descriptors(clients: int) -> None:
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (needed, max(hard, needed)))
     except (OSError, ValueError):
-        possible = hard - OWN_DESCRIPTORS
-        raise ValueError(f"The operating system is not able to handle the specified number of clients, try with {possible}") from None
+        reason = "The operating system is not able to handle the specified number of clients"
+        raise ValueError(f"{reason}, try with {hard - OWN_DESCRIPTORS}") from None
 
 
 def _keep_alive(sock: socket.socket, seconds: int) -> None:
@@ -953,17 +1024,22 @@ def main(argv: list[str]) -> int:
     control_fd, segment_fd, parent, epoch, *listeners = map(int, argv)
     process.follow_parent(parent)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    process.set_title("frontend")
     channel = Channel.inherited(control_fd)
-    setup = channel.wait(10)[0]
+    setup = channel.wait(10)
     config = Config.from_json(setup["config"].encode())
-    logs.set_up("F", config.loglevel, config.logfile)
+    process.set_title("frontend", config)
+    logs.set_up("F", config)
 
     async def serve() -> None:
         frontend = Frontend(channel, Segment.attach(segment_fd), config, setup["runtime"], epoch)
         frontend.block.begin()
+        frontend.catch_up(setup["changed"])
+        try:
+            _provide_descriptors(config.maxclients)
+        except ValueError as error:
+            logger.warning("maxclients %d: %s", config.maxclients, error)
         # The supervisor's death arrives as SIGTERM, and over the channel
-        frontend.loop.add_signal_handler(signal.SIGTERM, lambda: frontend.shut_down_soon(save=None))
+        frontend.loop.add_signal_handler(signal.SIGTERM, lambda: frontend.shut_down_soon(save=None, force=True))
         await frontend.run(listeners)
 
     uvloop.run(serve())

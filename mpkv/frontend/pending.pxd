@@ -3,6 +3,7 @@
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from mpkv.buffer cimport Buffer
+from mpkv.shm.board cimport Block
 
 
 cdef class Receiver:
@@ -10,6 +11,8 @@ cdef class Receiver:
     cdef int deliver(self, uint64_t index, uint32_t kind, const char* data, size_t size) except -1
     # The reply for place `index` will never come: its worker died and may or may not have executed the request.
     cdef int lose(self, uint64_t index) except -1
+    # Whether nobody waits for the replies any more.
+    cdef bint is_gone(self) noexcept
 
 
 cdef enum:
@@ -26,6 +29,8 @@ cdef class Gather(Receiver):
     cdef int left
     cdef bint lost
     cdef int mode
+    cdef Block block            # where an error of the whole command is counted
+    cdef int command            # its number
     cdef int64_t total
     cdef list replies           # of the parts, as bytes; None while it has not come
     cdef bytes error            # the first part's error
@@ -35,6 +40,7 @@ cdef class Gather(Receiver):
     cdef object merge
     cdef public object on_done  # called when all parts have answered
     cdef int _finish(self) except -1
+    cdef int _deliver_whole(self, const char* data, size_t size) except -1
 
 
 cdef class Exec(Receiver):
@@ -43,10 +49,12 @@ cdef class Exec(Receiver):
     cdef int protocol
     cdef int left
     cdef bint lost, aborted
-    cdef readonly list members      # for each queued command: reply bytes, or what makes them
+    cdef readonly list members      # for each queued command: reply bytes; None for what runs in the frontend
     cdef list receivers             # (receiver, index) by place within the message, for each shard's part
     cdef public object on_done
-    cdef public object run_local
+    # makes the whole reply where some commands run in the frontend: complete(members) -> bytes
+    cdef public object complete
+    cdef public object delivered    # called when that reply has been delivered
 
 
 cdef class Answer(Receiver):

@@ -14,7 +14,8 @@ class Gather(Receiver):
 class Exec(Receiver):
     members: list[Any]
     on_done: Callable[[], object] | None
-    run_local: Callable[[int], Any]
+    complete: Callable[[list[Any]], bytes] | None
+    delivered: Callable[[], object] | None
     def __init__(self, target: Receiver, index: int, protocol: int, commands: int) -> None: ...
     def member(self) -> Receiver: ...
     def add_part(self, receivers: list[tuple[Receiver | None, int]]) -> int: ...

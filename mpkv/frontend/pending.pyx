@@ -38,6 +38,9 @@ cdef class Receiver:
     cdef int lose(self, uint64_t index) except -1:
         raise NotImplementedError
 
+    cdef bint is_gone(self) noexcept:
+        return False
+
 
 cdef class Answer(Receiver):
     """An answer for the frontend itself: ``callback(kind, payload)``; kind None if it is lost."""
@@ -57,12 +60,17 @@ cdef class Answer(Receiver):
 cdef class Gather(Receiver):
     """The parts of one scattered command."""
 
-    def __init__(self, Receiver target, index, int parts, int protocol, int mode, *, places=None, request=None, words=None, merge=None):
+    def __init__(
+        self, Receiver target, index, int parts, int protocol, int mode, Block block not None, int command, *,
+        places=None, request=None, words=None, merge=None,
+    ):
         self.target = target
         self.index = index
         self.left = parts
         self.protocol = protocol
         self.mode = mode
+        self.block = block
+        self.command = command
         self.places = places
         self.request = request
         self.words = words
@@ -102,11 +110,11 @@ cdef class Gather(Receiver):
         if self.lost:
             return self.target.lose(self.index)
         if self.error is not None:
-            return self.target.deliver(self.index, REPLY, PyBytes_AS_STRING(self.error), PyBytes_GET_SIZE(self.error))
+            return self._deliver_whole(PyBytes_AS_STRING(self.error), PyBytes_GET_SIZE(self.error))
         memset(&out, 0, sizeof(out))
         try:
             if self.mode == MERGE_OK:
-                return self.target.deliver(self.index, REPLY, b"+OK\r\n", 5)
+                return self._deliver_whole(b"+OK\r\n", 5)
             if self.mode == MERGE_SUM:
                 if emit_integer(&out, self.total) < 0:
                     raise MemoryError
@@ -114,9 +122,16 @@ cdef class Gather(Receiver):
                 _splice(&out, self.replies, self.places)
             else:
                 encode(&out, self._merged(), self.protocol)
-            return self.target.deliver(self.index, REPLY, out.data, out.size)
+            return self._deliver_whole(out.data, out.size)
         finally:
             buffer_free(&out)
+
+    cdef int _deliver_whole(self, const char* data, size_t size) except -1:
+        """The command as a whole has succeeded or failed: the shards did not count the errors of its parts."""
+        if size and data[0] == c"-":
+            self.block.record_error(data, size)
+            self.block.record_failure(self.command)
+        return self.target.deliver(self.index, REPLY, data, size)
 
     def _merged(self):
         parts = [(words, decode(reply)[0]) for words, reply in zip(self.words, self.replies, strict=True)]
@@ -234,13 +249,16 @@ cdef class Exec(Receiver):
         try:
             if self.aborted:
                 encode(&out, NULL_ARRAY, self.protocol)
+            elif self.complete is not None:
+                encode(&out, Raw(self.complete(self.members)), self.protocol)
             else:
                 if emit_array(&out, len(self.members)) < 0:
                     raise MemoryError
-                for place, member in enumerate(self.members):
-                    # What is not bytes yet runs in the frontend, in its turn
-                    reply = member if isinstance(member, bytes) else self.run_local(place)
-                    encode(&out, Raw(reply) if isinstance(member, bytes) else reply, self.protocol)
+                for member in self.members:
+                    if buffer_append(&out, PyBytes_AS_STRING(member), PyBytes_GET_SIZE(member)) < 0:
+                        raise MemoryError
             self.target.deliver(self.index, REPLY, out.data, out.size)
+            if self.delivered is not None:
+                self.delivered()
         finally:
             buffer_free(&out)

@@ -5,6 +5,7 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from mpkv.frontend.link cimport Link
 from mpkv.frontend.pending cimport Receiver
 from mpkv.resp.parser cimport arg_t
+from mpkv.shm.board cimport Block
 
 cdef enum:
     HOT_NO = 0              # takes the general way
@@ -32,7 +33,7 @@ cdef class Router:
     cdef void** name_pointers               # Python names by number, for CLIENT LIST
     cdef public int hold                    # 1: writes, 2: everything takes the general way, where the gate asks
     cdef public double seconds              # the time, refreshed at every tick
-    cdef public uint64_t bytes_in, bytes_out, reads, writes, pauses, pings
+    cdef Block block                        # this process's numbers: compiled code counts straight into it
     cdef public size_t query_buffer_limit, max_bulk, client_in_flight_limit
     cdef readonly list specs                # Command by number
     cdef list links
@@ -43,17 +44,26 @@ cdef class Router:
     cdef public object intents
     cdef object loop
     cdef bint flush_scheduled
+    cdef int64_t turn_began_ns              # when the flush was scheduled: with the first thing done in this turn
     cdef list written                       # connections with output to flush
     cdef list again                         # connections to go on with in the next turn
     cdef list stalled                       # connections that wait for room
     cdef object flush_callback
     cdef public uint64_t intents_wait
-    cdef public object crash_after_parts    # a fault for the tests: die after so many parts of a write are sent
+    cdef public object crash_after_parts    # a fault for the tests: die when so many parts of a write are sent
 
     cdef int _describe(self, int number, spec) except -1
     cdef const info_t* lookup(self, const char* name, size_t size) noexcept nogil
-    cdef int route(self, Receiver receiver, uint64_t index, uint64_t client, int database, bint resp3, const info_t* info, const arg_t* argv, size_t argc) except -1
-    cdef int _scatter(self, Receiver receiver, uint64_t index, uint64_t client, int database, bint resp3, const info_t* info, const arg_t* argv, size_t argc, uint8_t* shard_of_key) except -1
+    cdef int route(
+        self, Receiver receiver, uint64_t index, uint64_t client, int database, bint resp3, const info_t* info,
+        const arg_t* argv, size_t argc
+    ) except -1
+    cdef int _scatter(
+        self, Receiver receiver, uint64_t index, uint64_t client, int database, bint resp3, const info_t* info,
+        const arg_t* argv, size_t argc, uint8_t* shard_of_key
+    ) except -1
+    cdef void _begin_turn(self) noexcept
+    cdef void _end_turn(self) noexcept
     cdef int schedule_flush(self) except -1
     cdef int note_output(self, object connection) except -1
     cdef int run_again(self, object connection) except -1

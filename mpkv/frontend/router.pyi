@@ -6,6 +6,7 @@ from mpkv.commands.spec import Command
 from mpkv.frontend.intents import IntentRing
 from mpkv.frontend.link import Link
 from mpkv.frontend.pending import Exec, Gather, Receiver
+from mpkv.shm.board import Block
 
 #: Shard -> indexes of its keys among the words of a request.
 Shards = dict[int, list[int]]
@@ -17,14 +18,9 @@ class NotNow(Exception): ...
 class Router:
     hold: int
     seconds: float
-    bytes_in: int
-    bytes_out: int
-    reads: int
-    writes: int
-    pauses: int
-    pings: int
     query_buffer_limit: int
     max_bulk: int
+    client_in_flight_limit: int
     specs: list[Command]
     shards: int
     shards_down: int
@@ -33,7 +29,12 @@ class Router:
     intents_wait: int
     crash_after_parts: int | None
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, table: Mapping[str, Command], links: list[Link], intents: IntentRing
+        self,
+        loop: asyncio.AbstractEventLoop,
+        table: Mapping[str, Command],
+        links: list[Link],
+        intents: IntentRing,
+        block: Block,
     ) -> None: ...
     def link_of(self, shard: int) -> Link: ...
     def shards_of(self, spec: Command, words: Sequence[bytes]) -> Shards: ...
@@ -58,6 +59,7 @@ class Router:
         database: int,
         parts: list[tuple[int, list[bytes], Exec, int]],
         *,
+        writes: bool,
         watched_shard: int | None = None,
     ) -> None: ...
     def need_intent_room(self, size_bytes: int, parts: int) -> None: ...
@@ -74,7 +76,7 @@ class Router:
         *,
         parts: int = 1,
         first: bool = True,
-        scattered: bool = False,
+        part_of: Command | None = None,
     ) -> bytes: ...
     def complete_intent(self, shard: int, number: int, envelope: bytes, receiver: Receiver) -> None: ...
     def control(self, shard: int, message: int, words: Sequence[bytes], receiver: Receiver) -> int: ...

@@ -13,12 +13,17 @@ from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcmp, memset
 
 from mpkv.frontend.pending cimport MERGE_OK, MERGE_PLACES, MERGE_PYTHON, MERGE_SUM, Gather
+from mpkv.shm.board cimport EVENTLOOP_CYCLES, EVENTLOOP_NANOSECONDS, SCATTERED_COMMANDS, monotonic_ns
 from mpkv.sharding cimport SLOTS, key_slot, slot_shard
-from mpkv.wire cimport CONTROL, EXEC, FLAG_FIRST, FLAG_NO_BLOCK, FLAG_PART, FLAG_RESP3, FLAG_WATCHED, REQUEST, begin_batch, pack_request, request_t
+from mpkv.wire cimport (
+    CONTROL, EXEC, FLAG_FIRST, FLAG_NO_BLOCK, FLAG_PART, FLAG_RESP3, FLAG_WATCHED, REQUEST, begin_batch, pack_request,
+    request_t,
+)
 from mpkv.buffer cimport Buffer, buffer_append, buffer_free
 
 import os
 import signal
+import time
 
 from mpkv import errors
 from mpkv.commands.spec import Flag
@@ -27,8 +32,12 @@ from mpkv.sharding import slot_of
 cdef enum:
     TABLE_SIZE = 2048               # of the name table: several times the number of commands
     MAX_NAME = 32
-    STACK_WORDS = 64
+    STACK_WORDS = 64                # requests of more words take memory for their dealing out
     DRAIN_BATCHES = 64              # replies taken before the loop looks at its clients again
+
+
+#: Before a crash on purpose: what was given to ZeroMQ has reached its worker.
+PARTS_ARRIVE_S = 0.1
 
 
 class NotNow(Exception):
@@ -41,7 +50,7 @@ MERGES = {"ok": MERGE_OK, "sum": MERGE_SUM, "places": MERGE_PLACES}
 cdef class Router:
     """:param table: name -> Command; :param links: one for each shard, in order"""
 
-    def __cinit__(self, loop, table, list links, intents):
+    def __cinit__(self, loop, table, list links, intents, Block block not None):
         cdef int number
         self.loop = loop
         self.specs = list(table.values())
@@ -49,6 +58,7 @@ cdef class Router:
         self.shards = len(links)
         self.shards_down = self.shards
         self.intents = intents
+        self.block = block
         self.written = []
         self.again = []
         self.stalled = []
@@ -61,7 +71,10 @@ cdef class Router:
         self.query_buffer_limit = 1 << 30
         self.max_bulk = 512 << 20
         self.client_in_flight_limit = 1 << 20
-        if not self.name_pointers or not self.infos or not self.lookup_table or not self.names or not self.link_pointers:
+        if (
+            not self.name_pointers or not self.infos or not self.lookup_table or not self.names
+            or not self.link_pointers
+        ):
             raise MemoryError
         self.name_objects = [spec.name.encode() for spec in self.specs]
         self.spec_names = [spec.name for spec in self.specs]
@@ -88,7 +101,8 @@ cdef class Router:
         info.first, info.last, info.step = spec.keys.first, spec.keys.last, spec.keys.step
         info.write = bool(spec.flags & Flag.WRITE)
         info.merge = MERGES.get(spec.across.native, MERGE_PYTHON) if spec.across else MERGE_PYTHON
-        if spec.on_shard and spec.keys.first and not spec.keys.count_at and not spec.flags & Flag.INTERNAL:
+        unsuited = spec.keys.count_at or spec.flags & (Flag.INTERNAL | Flag.BLOCKING)
+        if spec.on_shard and spec.keys.first and not unsuited:
             info.hot = HOT_KEYS
         elif spec.name == "ping":
             info.hot = HOT_PING
@@ -125,15 +139,18 @@ cdef class Router:
     # -- the short way -------------------------------------------------------------------------------------------------
 
     cdef int route(
-        self, Receiver receiver, uint64_t index, uint64_t client, int database, bint resp3, const info_t* info, const arg_t* argv, size_t argc
+        self, Receiver receiver, uint64_t index, uint64_t client, int database, bint resp3, const info_t* info,
+        const arg_t* argv, size_t argc
     ) except -1:
         """Give the command a number and put its parts into the links; ROUTED, NOT_NOW or GENERAL."""
         cdef request_t head
         cdef Link link
         cdef unsigned slot, shard, first_slot
         cdef size_t word
+        cdef bint many
         cdef int last = info.last if info.last >= 0 else <int>argc + info.last
-        cdef uint8_t[STACK_WORDS] shard_of_key
+        cdef uint8_t[STACK_WORDS] few
+        cdef uint8_t* shard_of_key = few
         if info.first > last or <size_t>last >= argc:
             return GENERAL
         if self.hold and (info.write or self.hold > 1):
@@ -142,16 +159,21 @@ cdef class Router:
         shard = slot_shard(slot, self.shards)
         if last > info.first and self.shards > 1:
             if argc > STACK_WORDS:
-                return GENERAL
-            many = False
-            for word in range(info.first, last + 1, info.step):
-                slot = key_slot(argv[word].data, argv[word].size)
-                shard_of_key[word] = slot_shard(slot, self.shards)
-                if shard_of_key[word] != shard:
-                    many = True
-            if many:
-                shard_of_key[info.first] = shard
-                return self._scatter(receiver, index, client, database, resp3, info, argv, argc, shard_of_key)
+                shard_of_key = <uint8_t*>malloc(argc)
+                if shard_of_key == NULL:
+                    raise MemoryError
+            try:
+                many = False
+                for word in range(info.first, last + 1, info.step):
+                    slot = key_slot(argv[word].data, argv[word].size)
+                    shard_of_key[word] = slot_shard(slot, self.shards)
+                    if shard_of_key[word] != shard:
+                        many = True
+                if many:
+                    return self._scatter(receiver, index, client, database, resp3, info, argv, argc, shard_of_key)
+            finally:
+                if shard_of_key != few:
+                    free(shard_of_key)
         link = <Link>self.link_pointers[shard]
         if not link.up:
             return GENERAL
@@ -167,6 +189,7 @@ cdef class Router:
         head.argc = argc - 1
         head.database = database
         head.parts = 1
+        head.counted_as = info.number
         head.flags = FLAG_FIRST | (FLAG_RESP3 if resp3 else 0)
         link.pack(receiver, index, &head, argv + 1)
         if link.is_full():
@@ -176,12 +199,12 @@ cdef class Router:
         return ROUTED
 
     cdef int _scatter(
-        self, Receiver receiver, uint64_t index, uint64_t client, int database, bint resp3, const info_t* info, const arg_t* argv, size_t argc,
-        uint8_t* shard_of_key
+        self, Receiver receiver, uint64_t index, uint64_t client, int database, bint resp3, const info_t* info,
+        const arg_t* argv, size_t argc, uint8_t* shard_of_key
     ) except -1:
         """Several shards, a compiled merge: MSET MGET DEL UNLINK EXISTS TOUCH and their like."""
-        cdef arg_t[STACK_WORDS] words
-        cdef size_t[256] offsets
+        cdef arg_t[STACK_WORDS] few
+        cdef arg_t* words = few
         cdef request_t head
         cdef Link link
         cdef Gather gather
@@ -208,7 +231,8 @@ cdef class Router:
             return NOT_NOW
         self.number += 1
         places = [] if info.merge == MERGE_PLACES else None
-        gather = Gather(receiver, index, parts, 3 if resp3 else 2, info.merge, places=places)
+        gather = Gather(receiver, index, parts, 3 if resp3 else 2, info.merge, self.block, info.number, places=places)
+        self.block.add(SCATTERED_COMMANDS, 1)
         memset(&head, 0, sizeof(head))
         head.kind = REQUEST
         head.command = info.number
@@ -216,7 +240,12 @@ cdef class Router:
         head.client = client
         head.database = database
         head.parts = parts
+        head.counted_as = info.number
         envelopes = [] if info.write else None
+        if argc > STACK_WORDS:
+            words = <arg_t*>malloc(argc * sizeof(arg_t))
+            if words == NULL:
+                raise MemoryError
         for shard in range(self.shards):
             if not involved[shard]:
                 continue
@@ -234,12 +263,14 @@ cdef class Router:
             link = <Link>self.link_pointers[shard]
             head.slot = key_slot(words[0].data, words[0].size)
             head.argc = count
-            head.flags = (FLAG_FIRST if part == 0 else 0) | (FLAG_RESP3 if resp3 else 0)
+            head.flags = FLAG_PART | (FLAG_FIRST if part == 0 else 0) | (FLAG_RESP3 if resp3 else 0)
             i = link.out.size
             link.pack(gather, part, &head, words)
             if envelopes is not None:
                 envelopes.append((shard, PyBytes_FromStringAndSize(link.out.data + i, link.out.size - i)))
             part += 1
+        if words != few:
+            free(words)
         if envelopes is not None:
             self._intend(gather, self.number, envelopes)
         self.schedule_flush()
@@ -249,7 +280,17 @@ cdef class Router:
         """Write a multi-part write into the ring; it is closed when all its parts have answered."""
         handle = self.intents.open(number, envelopes)
         assert handle is not None, "room in the intent ring was asked for before"
+        if self.crash_after_parts is not None:
+            self._crash_between([shard for shard, _ in envelopes])
         gather.on_done = lambda: self.intents.close(handle)
+
+    def _crash_between(self, list shards):
+        """A fault for the tests: die when the first parts of a write over several shards have gone and the others have
+        not."""
+        for shard in shards[: self.crash_after_parts]:
+            self.links[shard].flush_now()
+        time.sleep(PARTS_ARRIVE_S)
+        os.kill(os.getpid(), signal.SIGKILL)
 
     # -- the general way -----------------------------------------------------------------------------------------------
 
@@ -291,8 +332,8 @@ cdef class Router:
                 raise errors.LOADING
             if link.in_flight_bytes > link.in_flight_limit:
                 raise NotNow
-        if len(shards) > 1 and spec.flags & Flag.WRITE and not self.intents.has_room(sum(map(len, words)) + 16 * len(words), len(shards)):
-            raise NotNow
+        if len(shards) > 1 and spec.flags & Flag.WRITE:
+            self.need_intent_room(sum(map(len, words)) + 16 * len(words), len(shards))
 
     def send(self, Receiver receiver, uint64_t index, uint64_t client, int database, int protocol, spec, words) -> None:
         """Give a command a number and send its parts. Raises CROSSSLOT, LOADING or NotNow before anything was sent."""
@@ -301,7 +342,9 @@ cdef class Router:
         self.number += 1
         if is_whole(spec, shards):
             (shard,) = shards
-            self._pack(shard, receiver, index, self._envelope(spec, words, client, database, protocol, 0, 1, True))
+            self._pack(
+                shard, receiver, index, self._envelope(spec, words, client, database, protocol, 0, 1, True, spec.number)
+            )
         else:
             self._send_parts(receiver, index, client, database, protocol, spec, words, shards)
         self.schedule_flush()
@@ -310,7 +353,9 @@ cdef class Router:
         gather, parts = self.split(receiver, index, protocol, spec, words, shards)
         envelopes = []
         for part, (shard, part_spec, part_words) in enumerate(parts):
-            envelope = self._envelope(part_spec, part_words, client, database, 2, FLAG_PART, len(parts), part == 0)
+            envelope = self._envelope(
+                part_spec, part_words, client, database, 2, FLAG_PART, len(parts), part == 0, spec.number
+            )
             self._pack(shard, gather, part, envelope)
             envelopes.append((shard, envelope))
         if spec.flags & Flag.WRITE:
@@ -325,15 +370,17 @@ cdef class Router:
             own = make(words, indexes, first_key in indexes)
             parts.append((shard, self._spec_named(own[0]) if own[0] != words[0] else spec, own))
         gather = Gather(
-            receiver, index, len(parts), protocol, MERGE_PYTHON, request=words, words=[own for _, _, own in parts], merge=spec.across.merge
+            receiver, index, len(parts), protocol, MERGE_PYTHON, self.block, spec.number,
+            request=words, words=[own for _, _, own in parts], merge=spec.across.merge,
         )
+        self.block.add(SCATTERED_COMMANDS, 1)
         return gather, parts
 
     def _spec_named(self, bytes name):
         lower = name.lower().decode()
         return next(spec for spec in self.specs if spec.name == lower)
 
-    def _envelope(self, spec, words, client, database, protocol, int flags, parts, bint first) -> bytes:
+    def _envelope(self, spec, words, client, database, protocol, int flags, parts, bint first, counted_as) -> bytes:
         """One packed request."""
         cdef Buffer out
         cdef request_t head
@@ -358,6 +405,7 @@ cdef class Router:
             head.argc = argc
             head.database = database
             head.parts = parts
+            head.counted_as = counted_as
             head.flags = flags | (FLAG_RESP3 if protocol == 3 else 0) | (FLAG_FIRST if first else 0)
             if pack_request(&out, &head, args) < 0:
                 raise MemoryError
@@ -372,7 +420,7 @@ cdef class Router:
         from_envelope(link, envelope)
         link._expect(receiver, index, self.number, len(envelope))
 
-    def send_exec(self, receiver, client, database, list parts, *, watched_shard=None) -> None:
+    def send_exec(self, receiver, client, database, list parts, *, writes, watched_shard=None) -> None:
         """Send a transaction's parts: [(shard, [envelope bytes], receiver, index)]. Room and shards were checked
         before."""
         cdef request_t head
@@ -391,7 +439,7 @@ cdef class Router:
             before = link.out.size
             link.pack_exec(<Receiver>exec_receiver, index, &head, PyBytes_AS_STRING(joined), len(joined), len(requests))
             envelopes.append((shard, PyBytes_FromStringAndSize(link.out.data + before, link.out.size - before)))
-        if len(parts) > 1:
+        if writes and len(parts) > 1:
             self._intend(receiver, self.number, envelopes)
         self.schedule_flush()
 
@@ -410,9 +458,10 @@ cdef class Router:
         self.number += 1
         return self.number
 
-    def envelope(self, spec, words, client, database, protocol, *, parts=1, first=True, scattered=False) -> bytes:
-        """A request of a transaction: nothing in it blocks."""
-        return self._envelope(spec, words, client, database, protocol, FLAG_NO_BLOCK | (FLAG_PART if scattered else 0), parts, first)
+    def envelope(self, spec, words, client, database, protocol, *, parts=1, first=True, part_of=None) -> bytes:
+        """A request of a transaction, or a part of the scattered command `part_of`: nothing in it blocks."""
+        flags = FLAG_NO_BLOCK | (FLAG_PART if part_of else 0)
+        return self._envelope(spec, words, client, database, protocol, flags, parts, first, (part_of or spec).number)
 
     def complete_intent(self, shard, number, envelope, receiver) -> None:
         """Send a part again that an earlier frontend could not (R10)."""
@@ -439,9 +488,19 @@ cdef class Router:
 
     # -- the turn ------------------------------------------------------------------------------------------------------
 
+    cdef void _begin_turn(self) noexcept:
+        if self.turn_began_ns == 0:
+            self.turn_began_ns = monotonic_ns()
+
+    cdef void _end_turn(self) noexcept:
+        self.block.add(EVENTLOOP_CYCLES, 1)
+        self.block.add(EVENTLOOP_NANOSECONDS, monotonic_ns() - self.turn_began_ns)
+        self.turn_began_ns = 0
+
     cdef int schedule_flush(self) except -1:
         if not self.flush_scheduled:
             self.flush_scheduled = True
+            self._begin_turn()
             self.loop.call_soon(self.flush_callback)
         return 0
 
@@ -452,26 +511,21 @@ cdef class Router:
         """The end of a turn: batches to the workers, what has come back to the clients, and on with those who wait."""
         cdef Link link
         self.flush_scheduled = False
+        self._begin_turn()
         if self.again:
             ready, self.again = self.again, []
             for connection in ready:
                 connection.go_on()
         for link in self.links:
             link.flush()
-            if self.crash_after_parts is not None and link.sent_batches:
-                self._crash(link)
         # Sending may have taken the signal that replies are there: ZeroMQ's descriptor tells of changes only
         self.drain()
-
-    def _crash(self, link) -> None:
-        self.crash_after_parts -= 1
-        if self.crash_after_parts <= 0:
-            os.kill(os.getpid(), signal.SIGKILL)
 
     def drain(self) -> None:
         """Take the replies that have come."""
         cdef Link link
         cdef bint more = False
+        self._begin_turn()
         for link in self.links:
             if link.up:
                 if link.drain(DRAIN_BATCHES):
@@ -482,6 +536,7 @@ cdef class Router:
             for connection in stalled:
                 connection.go_on()
         self.write_out()
+        self._end_turn()
         if more or self.again:
             self.schedule_flush()
 
@@ -515,7 +570,8 @@ cdef class Router:
 
 def is_whole(spec, shards) -> bool:
     """Whether one shard runs the command as it stands, without parts to be made and merged."""
-    return len(shards) == 1 and not (spec.across is not None and spec.across.everywhere and spec.across.part is not None)
+    across = spec.across
+    return len(shards) == 1 and not (across is not None and across.everywhere and across.part is not None)
 
 
 cdef int from_envelope(Link link, bytes envelope) except -1:

@@ -26,12 +26,16 @@ from mpkv import REDIS_VERSION
 from mpkv.errors import CommandError
 from mpkv.frontend.pending import Answer
 from mpkv.resp.decoder import decode
+from mpkv.snapshot.join import remove_abandoned
 from mpkv.wire import CONTROL_NUMBERS
 
 logger = logging.getLogger(__name__)
 
 #: After a failed attempt the schedule waits so long.
 RETRY_S: Final = 5.0
+
+#: A shard that dies right after the snapshot does not keep anybody waiting for longer.
+TELL_S: Final = 1.0
 
 IN_PROGRESS: Final = CommandError("ERR Background save already in progress")
 SHARD_DOWN: Final = CommandError("ERR a shard is down or loading: a snapshot would lack its keys")
@@ -53,9 +57,9 @@ class Saver:
         self._parts: dict[int, asyncio.Future[dict[str, Any]]] = {}
         self._joined: asyncio.Future[dict[str, Any]] | None = None
         self._last_try = 0.0
-        self.failed = False
-        self.last_save_s = int(time.time())
-        self.last_seconds = -1
+        # What the board remembers of the time before this frontend
+        self.failed = bool(server.block.counter("snapshot_last_failed"))
+        self.last_save_s = server.block.counter("snapshot_last_save_seconds") or int(time.time())
         self.scheduled = False
 
     @property
@@ -129,8 +133,9 @@ class Saver:
         finally:
             self._parts.clear()
             server.block.put("snapshot_started_ms", 0)
-        self.last_seconds = int(time.monotonic() - started)
-        self._note_success(parts, time.monotonic() - started)
+            server.block.put("snapshot_last_duration_ms", int((time.monotonic() - started) * 1000))
+        self._note_success()
+        await self._tell_saved(parts)
         logger.info(
             "DB saved on disk: %d keys in %.3f seconds", sum(part["keys"] for part in parts), time.monotonic() - started
         )
@@ -139,6 +144,8 @@ class Saver:
         """Send the marker to all shards at one number and wait for their parts."""
         loop = asyncio.get_running_loop()
         server = self._server
+        if server.router.shards_down:  # since it was asked for
+            raise SaveFailed("a shard is down or loading")
         self._parts = {shard: loop.create_future() for shard in range(server.shards)}
         number = server.router.next_number()
         for shard, future in self._parts.items():
@@ -146,10 +153,15 @@ class Saver:
             words = [mode.encode(), os.fsencode(names[shard])]
             server.router.link_of(shard).control(CONTROL_NUMBERS["snapshot"], number, words, answer)
         server.router.flush_soon()
-        parts = await asyncio.gather(*self._parts.values())
-        for shard, part in enumerate(parts):
+        # To the end of the last of them, even if one has failed: a child that still writes would be in the next one's
+        # way
+        parts = []
+        for shard, part in enumerate(await asyncio.gather(*self._parts.values(), return_exceptions=True)):
+            if isinstance(part, BaseException):
+                raise part
             if part["error"]:
                 raise SaveFailed(f"shard {shard}: {os.strerror(part['error'])}")
+            parts.append(part)
         return parts
 
     def _answered(self, future: asyncio.Future[dict[str, Any]], mode: str, kind: int | None, reply: bytes) -> None:
@@ -172,7 +184,7 @@ class Saver:
         request = {
             "parts": [{name: part[name] for name in ("path", "keys", "size_bytes", "crc64")} for part in parts],
             "path": str(path), "server_version": REDIS_VERSION, "created_at_s": int(time.time()),
-            "used_memory_bytes": server.board.total("used_memory"),
+            "used_memory_bytes": server.board.total("used_memory"), "with_checksum": server.config.rdbchecksum,
         }  # fmt: skip
 
         def answered(kind: int | None, reply: bytes) -> None:
@@ -199,7 +211,11 @@ class Saver:
             if future is not None and not future.done():
                 future.set_exception(SaveFailed(f"shard {shard} died meanwhile"))
 
-    def _note_success(self, parts: list[dict[str, Any]], seconds: float) -> None:
+    def remove_abandoned(self) -> None:
+        """What dead processes had begun to write."""
+        remove_abandoned(Path(self._server.config.dir))
+
+    def _note_success(self) -> None:
         server = self._server
         self.failed = False
         self.last_save_s = int(time.time())
@@ -207,21 +223,36 @@ class Saver:
         block.count("snapshot_saves")
         block.put("snapshot_last_failed", 0)
         block.put("snapshot_last_save_seconds", self.last_save_s)
-        block.put("snapshot_last_duration_ms", int(seconds * 1000))
-        for shard, part in enumerate(parts):
-            if server.router.link_of(shard).up:
-                server.router.control(shard, CONTROL_NUMBERS["saved"], [b"%d" % part["dirty"]], Answer(lambda *_: None))
         server.update_hold()
+
+    async def _tell_saved(self, parts: list[dict[str, Any]]) -> None:
+        """Every shard learns how many of its changes are on disk, before SAVE is answered: INFO shows the rest."""
+        router = self._server.router
+        told = []
+        for shard, part in enumerate(parts):
+            if router.link_of(shard).up:
+                told.append(asyncio.get_running_loop().create_future())
+                router.control(
+                    shard, CONTROL_NUMBERS["saved"], [b"%d" % part["dirty"]], Answer(partial(_settle, told[-1]))
+                )
+        if told:
+            await asyncio.wait(told, timeout=TELL_S)
 
     def _note_failure(self, names: list[Path], reason: str) -> None:
         logger.warning("Background saving error: %s", reason)
         for name in names:
             with contextlib.suppress(OSError):
                 name.unlink()
+        self.remove_abandoned()
         self.failed = True
         self._server.block.count("snapshot_failures")
         self._server.block.put("snapshot_last_failed", 1)
         self._server.update_hold()
+
+
+def _settle(future: asyncio.Future[None], *_: Any) -> None:
+    if not future.done():
+        future.set_result(None)
 
 
 def _swallow(task: asyncio.Task[None]) -> None:

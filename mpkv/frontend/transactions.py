@@ -11,18 +11,23 @@ the transaction must be on one shard.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from functools import reduce
+from typing import Any, Final
 
 from mpkv import errors
-from mpkv.commands.spec import Command, Flag
+from mpkv.commands.spec import NO_KEYS, Command, Flag
 from mpkv.errors import CommandError
 from mpkv.frontend.pending import Answer, Exec
-from mpkv.frontend.router import is_whole
-from mpkv.resp.replies import NULL_ARRAY, OK
+from mpkv.frontend.router import NotNow, is_whole
+from mpkv.resp.encoder import encode_bytes
+from mpkv.resp.replies import NO_REPLY, NULL_ARRAY, OK, Messages
 from mpkv.wire import CONTROL_NUMBERS
 
+#: `Connection.reply_mode` after CLIENT REPLY OFF.
+REPLIES_OFF: Final = 1
 EXECABORT = CommandError("EXECABORT Transaction discarded because of previous errors.")
 WATCH_ACROSS = CommandError("CROSSSLOT Watched keys and the transaction must be on one shard")
 
@@ -39,9 +44,29 @@ class Transaction:
     doomed: bool = False
     size_bytes: int = 0
 
+    @property
+    def writes(self) -> bool:
+        """Whether it can change anything."""
+        return any(spec.flags & Flag.WRITE for spec, _ in self.queue)
+
+    @property
+    def flags(self) -> Flag:
+        """What its commands are, taken together: EXEC is all of that."""
+        return reduce(operator.or_, (spec.flags for spec, _ in self.queue), Flag(0))
+
+    @property
+    def only_on_shards(self) -> bool:
+        """Whether no command of it runs in the frontend."""
+        return all(spec.on_shard for spec, _ in self.queue)
+
     def add(self, spec: Command, words: Sequence[bytes]) -> None:
         self.queue.append((spec, words))
-        self.size_bytes += sum(map(len, words))
+        self.size_bytes += sum(map(len, words)) + 16 * len(words)
+
+    @property
+    def memory_bytes(self) -> int:
+        """What the queue takes here, objects and all."""
+        return self.size_bytes + 128 * len(self.queue)
 
 
 @dataclass(slots=True)
@@ -67,10 +92,15 @@ def watch(conn: Any, keys: Sequence[bytes]) -> None:
     if conn.watched is None:
         conn.watched = Watched(shard, link.incarnation)
     place = conn.take_place()
+
+    def answered(kind: int | None, _: bytes) -> None:
+        if kind is None:
+            server.outcome_unknown(conn)
+        else:
+            conn.reply_at(place, OK)
+
     words = [b"%d" % conn.id, b"%d" % conn.database, *keys]
-    server.router.control(
-        shard, CONTROL_NUMBERS["watch"], words, Answer(lambda kind, _: kind is not None and conn.reply_at(place, OK))
-    )
+    server.router.control(shard, CONTROL_NUMBERS["watch"], words, Answer(answered))
 
 
 def forget_watched(conn: Any) -> None:
@@ -87,6 +117,8 @@ def forget_watched(conn: Any) -> None:
 def execute(conn: Any) -> None:
     """EXEC. May raise NotNow, before anything was changed."""
     transaction: Transaction = conn.transaction
+    if not (transaction.only_on_shards or conn.settle()):
+        raise NotNow
     if transaction.doomed:
         end(conn)
         forget_watched(conn)
@@ -104,6 +136,14 @@ def execute(conn: Any) -> None:
         conn.reply(NULL_ARRAY)  # the shard fell back to its snapshot: what was watched may have changed
         return
     _send(conn, transaction, shards_of_all, watched)
+
+
+def abort(conn: Any, refusal: CommandError) -> CommandError:
+    """EXEC itself was refused, which ends the transaction; the reply."""
+    if conn.transaction is not None:
+        end(conn)
+        forget_watched(conn)
+    return CommandError(f"EXECABORT Transaction discarded because of: {refusal.text.removeprefix('ERR ')}")
 
 
 def end(conn: Any) -> None:
@@ -129,8 +169,9 @@ def _check(conn: Any, transaction: Transaction) -> list[dict[int, list[int]] | N
             raise WATCH_ACROSS
         if not router.link_of(conn.watched.shard).up:
             raise errors.LOADING
-    if len(all_shards) > 1 and any(spec.flags & Flag.WRITE for spec, _ in transaction.queue):
-        router.need_intent_room(transaction.size_bytes + 256 * len(transaction.queue), len(all_shards))
+    if len(all_shards) > 1 and transaction.writes:
+        envelopes = len(all_shards) * len(transaction.queue)  # at most: every command on every shard
+        router.need_intent_room(transaction.size_bytes + 64 * envelopes, len(all_shards))
     return found
 
 
@@ -145,43 +186,88 @@ def _send(
     requests: dict[int, list[bytes]] = {}
     receivers: dict[int, list[tuple[Any, int]]] = {}
     local: dict[int, tuple[Command, Sequence[bytes]]] = {}
-    database = conn.database
+    database, protocol = conn.database, conn.protocol
     for index, ((spec, words), shards) in enumerate(zip(transaction.queue, shards_of_all, strict=True)):
         if shards is None:
             local[index] = (spec, words)
-            if spec.name == "select":  # decides where later commands go
-                database = _selected(conn, words, database)
+            database, protocol = _foresee(conn, spec, words, (database, protocol))
         elif not shards:
             local[index] = (_CROSSSLOT, words)
         elif is_whole(spec, shards):
             (shard,) = shards
-            requests.setdefault(shard, []).append(router.envelope(spec, words, conn.id, database, conn.protocol))
+            requests.setdefault(shard, []).append(router.envelope(spec, words, conn.id, database, protocol))
             receivers.setdefault(shard, []).append((None, index))
         else:
-            part_gather, parts = router.split(gather.member(), index, conn.protocol, spec, words, shards)
+            part_gather, parts = router.split(gather.member(), index, protocol, spec, words, shards)
             for number, (shard, part_spec, part_words) in enumerate(parts):
                 envelope = router.envelope(
-                    part_spec, part_words, conn.id, database, 2, parts=len(parts), first=number == 0, scattered=True
+                    part_spec, part_words, conn.id, database, 2, parts=len(parts), first=number == 0, part_of=spec
                 )
                 requests.setdefault(shard, []).append(envelope)
                 receivers.setdefault(shard, []).append((part_gather, number))
     if watched is not None:
         requests.setdefault(watched.shard, [])
         receivers.setdefault(watched.shard, [])
-    gather.run_local = lambda index: conn.server.call(conn, *local[index])
+    if local:
+        here = _Here(conn, local)
+        gather.complete, gather.delivered = here.complete, here.delivered
     parts = [(shard, requests[shard], gather, gather.add_part(receivers[shard])) for shard in sorted(requests)]
     if not parts:
         gather.finish_empty()
         return
-    router.send_exec(gather, conn.id, database, parts, watched_shard=None if watched is None else watched.shard)
+    watched_shard = None if watched is None else watched.shard
+    router.send_exec(gather, conn.id, database, parts, writes=transaction.writes, watched_shard=watched_shard)
+    if local:
+        conn.settle()  # what they change about the connection holds for what comes behind
 
 
-def _selected(conn: Any, words: Sequence[bytes], database: int) -> int:
-    try:
-        index = int(words[1])
-    except ValueError:
-        return database
-    return index if 0 <= index < conn.server.config.databases else database
+def _foresee(conn: Any, spec: Command, words: Sequence[bytes], state: tuple[int, int]) -> tuple[int, int]:
+    """Database and protocol of the commands behind one that will run here, later than they are sent."""
+    database, protocol = state
+    if spec.name == "select" and words[1].isdigit() and int(words[1]) < conn.server.config.databases:
+        database = int(words[1])
+    elif spec.name == "hello" and len(words) == 2 and words[1] in (b"2", b"3"):
+        protocol = int(words[1])
+    return database, protocol
+
+
+class _Here:
+    """The commands of one transaction that run in the frontend, when those on the shards have answered."""
+
+    def __init__(self, conn: Any, commands: dict[int, tuple[Command, Sequence[bytes]]]) -> None:
+        self._conn = conn
+        self._commands = commands
+        self._reply_mode: int | None = None
+
+    def complete(self, members: Sequence[bytes | None]) -> bytes:
+        """The whole reply of EXEC. A CLIENT REPLY in it silences the elements behind it, as in Redis, but not the
+        head."""
+        conn = self._conn
+        before = conn.reply_mode
+        reply = [b"*%d\r\n" % len(members)]
+        conn.server.in_transaction = True
+        for place, member in enumerate(members):
+            element = self._run(place) if member is None else member
+            if conn.reply_mode != REPLIES_OFF or before == REPLIES_OFF:
+                reply.append(element)
+        conn.server.in_transaction = False
+        if conn.reply_mode != before:
+            self._reply_mode, conn.reply_mode = conn.reply_mode, before
+        return b"".join(reply)
+
+    def _run(self, place: int) -> bytes:
+        conn = self._conn
+        value = conn.server.call(conn, *self._commands[place])
+        if value is NO_REPLY:
+            return b""
+        messages = value if isinstance(value, Messages) else [value]
+        return b"".join(encode_bytes(message, conn.protocol) for message in messages)
+
+    def delivered(self) -> None:
+        """The reply is out: what was put off until then."""
+        if self._reply_mode is not None:
+            self._conn.reply_mode = self._reply_mode
+        self._conn.server.pubsub.push_late(self._conn)
 
 
 def _crossslot(conn: Any, *_: bytes) -> None:
@@ -189,5 +275,5 @@ def _crossslot(conn: Any, *_: bytes) -> None:
 
 
 _CROSSSLOT = Command(
-    "crossslot", _crossslot, -1, keys=None, flags=Flag(0), group="", across=None, since="", complexity="", effect=""
-)  # type: ignore[arg-type]
+    "crossslot", _crossslot, -1, keys=NO_KEYS, flags=Flag(0), group="", across=None, since="", complexity="", effect=""
+)

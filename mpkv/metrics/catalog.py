@@ -114,14 +114,21 @@ def _processed_percent(reading: Reading) -> str:
     return two_digits(100 * done / total if total else 0)
 
 
+def _load(name: str) -> Reader:
+    """A number of the shard that will be loaded last."""
+    return lambda reading: reading.slowest_load.counter(name)
+
+
 def _loaded_percent(reading: Reading) -> str:
-    return two_digits(100 * reading.count("load_loaded_bytes") / max(1, reading.count("load_total_bytes")))
+    shard = reading.slowest_load
+    return two_digits(100 * shard.counter("load_loaded_bytes") / max(1, shard.counter("load_total_bytes")))
 
 
 def _load_eta_seconds(reading: Reading) -> int:
-    loaded = reading.count("load_loaded_bytes")
-    passed = max(0, _seconds_since(reading, "load_started_ms"))
-    return passed * max(0, reading.count("load_total_bytes") - loaded) // loaded if loaded else -1
+    shard = reading.slowest_load
+    loaded, total = shard.counter("load_loaded_bytes"), shard.counter("load_total_bytes")
+    passed = max(0.0, reading.now - shard.counter("load_started_ms") / 1000)
+    return int(passed * max(0, total - loaded)) // loaded if loaded else -1
 
 
 def _loop_microseconds(reading: Reading) -> int:
@@ -271,10 +278,10 @@ _PERSISTENCE = _fields(
 ) + tuple(
     Field("Persistence", name, read, shown=lambda r: r.loading)
     for name, read in (
-        ("loading_start_time", lambda r: r.count("load_started_ms") // 1000),
-        ("loading_total_bytes", _count("load_total_bytes")),
+        ("loading_start_time", lambda r: r.slowest_load.counter("load_started_ms") // 1000),
+        ("loading_total_bytes", _load("load_total_bytes")),
         ("loading_rdb_used_mem", _zero),
-        ("loading_loaded_bytes", _count("load_loaded_bytes")),
+        ("loading_loaded_bytes", _load("load_loaded_bytes")),
         ("loading_loaded_perc", _loaded_percent),
         ("loading_eta_seconds", _load_eta_seconds),
     )

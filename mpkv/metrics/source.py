@@ -184,6 +184,12 @@ class Reading:
         return any(block.state is State.LOADING for block in self.workers)
 
     @property
+    def slowest_load(self) -> Block:
+        """Of the shards that are being loaded, each from the same file, the one with the least behind it."""
+        blocks = [block for block in self.workers if block.state is State.LOADING] or self.workers
+        return min(blocks, key=lambda block: block.counter("load_loaded_bytes"))
+
+    @property
     def saving(self) -> bool:
         return self.count("snapshot_started_ms") > 0 or any(block.state is State.SAVING for block in self.workers)
 

@@ -50,6 +50,12 @@ class Pairs(list):  # type: ignore[type-arg]
     __slots__ = ()
 
 
+class Messages(list):  # type: ignore[type-arg]
+    """Several pushes that together answer one command (SUBSCRIBE); sent by the frontend, never encoded as a whole."""
+
+    __slots__ = ()
+
+
 class Verbatim(str):
     """Text for a person, of format `txt`."""
 
@@ -85,12 +91,21 @@ class Blocked:
     :param kind: ``"list"`` or ``"zset"``: only a key of this type wakes the client
     :param timeout_ms: 0 waits for ever
     :param on_timeout: the reply when the time is over
+    :param in_transaction: the reply where nothing may block
     """
 
-    __slots__ = ("keys", "kind", "on_timeout", "timeout_ms")
+    __slots__ = ("in_transaction", "keys", "kind", "on_timeout", "timeout_ms")
 
-    def __init__(self, keys: Iterable[bytes], kind: str, timeout_ms: int, on_timeout: object = NULL_ARRAY) -> None:
+    def __init__(
+        self,
+        keys: Iterable[bytes],
+        kind: str,
+        timeout_ms: int,
+        on_timeout: object = NULL_ARRAY,
+        in_transaction: object = NULL_ARRAY,
+    ) -> None:
         self.keys = tuple(keys)
         self.kind = kind
         self.timeout_ms = timeout_ms
         self.on_timeout = on_timeout
+        self.in_transaction = in_transaction

@@ -177,6 +177,7 @@ cdef inline int latency_bucket(int64_t nanoseconds) noexcept nogil:
 # The counter for an error reply's first word ("ERR …", with or without the leading minus).
 cdef int error_counter(const char* text, size_t size) noexcept nogil
 
+cdef int64_t monotonic_ns() noexcept nogil
 cdef int64_t monotonic_ms() noexcept nogil
 
 
@@ -188,6 +189,7 @@ cdef class Block:
     # volatile: what a successor reads after a crash must be stored when it is said, not later
     cdef volatile block_header_t* header
     cdef int64_t* counters
+    cdef int64_t* _bases                    # by counter: where the predecessors of this incarnation had stopped
     cdef database_t* database_rows
     cdef command_t* command_rows
 
@@ -196,6 +198,10 @@ cdef class Block:
 
     cdef inline void set(self, int counter, int64_t value) noexcept nogil:
         self.counters[counter] = value
+
+    # A counter that is kept elsewhere and began at 0 with this incarnation
+    cdef inline void set_total(self, int counter, int64_t value) noexcept nogil:
+        self.counters[counter] = self._bases[counter] + value
 
     cdef inline void raise_to(self, int counter, int64_t value) noexcept nogil:
         if value > self.counters[counter]:
@@ -222,6 +228,13 @@ cdef class Block:
         row.nanoseconds += nanoseconds
         row.failed += failed
         row.buckets[latency_bucket(nanoseconds)] += 1
+
+    # A further part of a call that is counted elsewhere takes time, and no more
+    cdef inline void record_time(self, int command, int64_t nanoseconds) noexcept nogil:
+        self.command_rows[command].nanoseconds += nanoseconds
+
+    cdef inline void record_failure(self, int command) noexcept nogil:
+        self.command_rows[command].failed += 1
 
     cdef inline void record_rejected(self, int command) noexcept nogil:
         self.command_rows[command].rejected += 1

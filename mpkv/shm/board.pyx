@@ -6,7 +6,8 @@ block of their own, the baseline, and INFO shows the difference; `/metrics` goes
 may never go back.
 """
 
-from libc.string cimport memcmp, memset
+from libc.stdlib cimport calloc, free
+from libc.string cimport memcmp, memcpy, memset
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
 import os
@@ -52,10 +53,14 @@ cdef int error_counter(const char* text, size_t size) noexcept nogil:
     return ERRORS_OTHER
 
 
-cdef int64_t monotonic_ms() noexcept nogil:
+cdef int64_t monotonic_ns() noexcept nogil:
     cdef timespec now
     clock_gettime(CLOCK_MONOTONIC, &now)
-    return <int64_t>now.tv_sec * 1000 + now.tv_nsec // 1_000_000
+    return <int64_t>now.tv_sec * 1_000_000_000 + now.tv_nsec
+
+
+cdef int64_t monotonic_ms() noexcept nogil:
+    return monotonic_ns() // 1_000_000
 
 
 cdef class Block:
@@ -69,6 +74,12 @@ cdef class Block:
         self.counters = <int64_t*>(base + BLOCK_HEADER_WORDS * sizeof(int64_t))
         self.database_rows = <database_t*>(base + <Py_ssize_t>segment.shape.databases_offset)
         self.command_rows = <command_t*>(base + <Py_ssize_t>segment.shape.commands_offset)
+        self._bases = <int64_t*>calloc(len(layout.COUNTERS), sizeof(int64_t))
+        if self._bases == NULL:
+            raise MemoryError
+
+    def __dealloc__(self):
+        free(self._bases)
 
     # Written by the process itself
 
@@ -80,6 +91,7 @@ cdef class Block:
         for index, counter in enumerate(layout.COUNTERS):
             if counter.kind == "gauge":
                 self.counters[<int>index] = 0
+        memcpy(self._bases, self.counters, len(layout.COUNTERS) * sizeof(int64_t))
         memset(self.database_rows, 0, <size_t>self.segment.shape.databases * sizeof(database_t))
         self.header.executing_number = 0
         self.header.pid = os.getpid()
@@ -105,6 +117,11 @@ cdef class Block:
 
     def put(self, name: str, value: int) -> None:
         self.counters[<int>_COUNTER_INDEX[name]] = value
+
+    def put_total(self, name: str, value: int) -> None:
+        """Of a counter that is kept elsewhere and began at 0 with this incarnation: it goes on where its predecessors
+        stopped."""
+        self.set_total(<int>_COUNTER_INDEX[name], value)
 
     def put_database(self, index: int, keys: int, expires: int, avg_ttl_ms: int) -> None:
         if not 0 <= index < self.segment.shape.databases:
@@ -160,7 +177,7 @@ cdef class Block:
         return monotonic_ms() - self.header.heartbeat_ms
 
     def mark_down(self) -> None:
-        """For the supervisor, when it has reaped the process: nobody else writes any more."""
+        """For the supervisor, when it has reaped the process: until the successor begins nobody else writes here."""
         self.header.state = STATE_DOWN
 
     def counter(self, name: str) -> int:

@@ -10,17 +10,21 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import struct
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from mpkv import process
 from mpkv.snapshot.format import checksum, crc64_combine, packed_string
 
 MAGIC = b"REDIS0010"
 OP_AUX = b"\xfa"
 OP_EOF = b"\xff"
+#: What is being written: parts (`mpkv.frontend.saving` names them) and the joined file, with their writer's number.
+_TEMPORARY = re.compile(r"temp-(\d+)(?:-\d+\.part|\.rdb)")
 COPY_CHUNK_BYTES = 1 << 20  #: of the copy through memory, where the kernel cannot copy between the two files
 
 
@@ -60,15 +64,16 @@ def join_parts(
     created_at_s: int,
     used_memory_bytes: int,
     aof_base: bool = False,
+    with_checksum: bool = True,
 ) -> Joined:
     """Make one RDB file at `path` of all parts, which are removed in any case.
 
-    Raises OSError; then `path` is as it was.
+    Raises OSError; then `path` is as it was. A checksum of zero says that there is none.
     """
     temporary = path.with_name(f"temp-{os.getpid()}.rdb")
     try:
         header = _header(server_version, created_at_s, used_memory_bytes, aof_base)
-        crc = _combined_checksum(header, parts)
+        crc = _combined_checksum(header, parts) if with_checksum else 0
         with suppress(FileNotFoundError):  # of an earlier process that had the same number
             temporary.unlink()
         _write_file(temporary, header, parts, OP_EOF + struct.pack("<Q", crc))
@@ -81,6 +86,14 @@ def join_parts(
         for part in parts:
             _remove(part.path)
     return Joined(path, sum(part.keys for part in parts), path.stat().st_size, crc)
+
+
+def remove_abandoned(directory: Path) -> None:
+    """Remove the parts and unfinished files of processes that died over them."""
+    for path in directory.glob("temp-*"):
+        match = _TEMPORARY.fullmatch(path.name)
+        if match is not None and not process.is_alive(int(match[1])):
+            _remove(path)
 
 
 def _header(server_version: str, created_at_s: int, used_memory_bytes: int, aof_base: bool) -> bytes:

@@ -26,6 +26,7 @@ def sleep(worker: Any, seconds: bytes) -> Any:
 
 def digest(worker: Any) -> list[bytes]:
     """For each database the XOR of its keys' digests, as Redis computes them: shards' digests XOR to the whole one."""
+    worker.publish()  # which databases are empty the frontend reads from the board
     return [_database_digest(worker.keyspace, index) for index in range(worker.keyspace.databases)]
 
 
@@ -85,13 +86,15 @@ def statistics(worker: Any) -> list[Any]:
     return [
         b"shard", worker.shard, b"keys", sum(keyspace.counts(index)[0] for index in range(keyspace.databases)),
         b"used_memory", keyspace.used_memory(), b"dirty", keyspace.dirty, b"blocked", len(worker.waiters),
-        b"epoch", worker.link.epoch, b"batches", worker.link.received, b"last_number", worker.executor.last_number, b"incarnation", worker.incarnation,
+        b"epoch", worker.link.epoch, b"batches", worker.link.received, b"last_number", worker.executor.last_number,
+        b"incarnation", worker.incarnation,
     ]  # fmt: skip
 
 
 QUESTIONS: dict[str, Callable[..., Any]] = {
     "sleep": sleep, "digest": digest, "digest-value": digest_value, "populate": populate,
-    "set-active-expire": set_active_expire, "shortcuts": shortcuts, "effects": effects, "validate": validate, "statistics": statistics,
+    "set-active-expire": set_active_expire, "shortcuts": shortcuts, "effects": effects, "validate": validate,
+    "statistics": statistics,
 }  # fmt: skip
 
 
@@ -143,5 +146,5 @@ KIND_NUMBERS = {"string": 0, "list": 1, "set": 2, "zset": 3, "hash": 4}
 def _database_digest(keyspace: Any, index: int) -> bytes:
     total = bytes(20)
     for key, kind, value, expire_at in keyspace.walk(index):
-        total = _xor(total, _value_digest(_mix(bytes(20), key), kind, value, expire_at))
+        total = _xor_in(total, _value_digest(_mix(bytes(20), key), kind, value, expire_at))
     return total

@@ -24,6 +24,7 @@ cdef class Executor:
     cdef public object waiters          # Waiters
     cdef public object sink             # where effects go; None: nowhere
     cdef readonly uint64_t last_number
+    cdef public uint64_t saved_dirty    # the keyspace's `dirty` at the last snapshot
     cdef uint64_t sent_batches
     cdef public uint64_t epoch
     cdef uint64_t answers               # in the batch of replies
@@ -36,7 +37,9 @@ cdef class Executor:
     cdef int _by_handler(self, request_t* head, size_t at, uint64_t reply_number) except -1
     cdef void _count(self, const request_t* head, int64_t elapsed_ns, const char* reply, size_t size) noexcept
     cdef int _exec(self, request_t* head, const char* at, const char* end) except -1
-    cdef void _look_ahead(self, const char** place, const char** table, const char** entry, const char* end) noexcept nogil
+    cdef void _look_ahead(
+        self, const char** place, const char** table, const char** entry, const char* end
+    ) noexcept nogil
     cdef int _begin_replies(self) except -1
     cdef int _note_effects(self, request_t* head, bint wrote) except -1
     cdef bint _watched_unchanged(self, client) except -1

@@ -14,13 +14,18 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
-from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
 from mpkv.buffer cimport Buffer, buffer_append, buffer_free
 from mpkv.resp.encoder cimport encode
+from mpkv.shm.board cimport (
+    DIRTY, EVENTLOOP_CYCLES, EVENTLOOP_NANOSECONDS, EXPIRED_KEYS, KEYSPACE_HITS, KEYSPACE_MISSES, LINK_IN_BATCHES,
+    LINK_IN_BYTES, LINK_OUT_BATCHES, LINK_OUT_BYTES, TOTAL_BLOCKING_KEYS, TOTAL_WATCHED_KEYS, USED_MEMORY,
+    USED_MEMORY_OVERHEAD, USED_MEMORY_PEAK, monotonic_ns,
+)
 from mpkv.wire cimport (
-    ABORTED, BATCH_MAGIC, BLOCKED, CONTROL, EVENT, EXEC, FLAG_FIRST, FLAG_NO_BLOCK, FLAG_PART, FLAG_RESP3, FLAG_WATCHED, LATE, REPLY, REQUEST as REQUEST_KIND, batch_t,
-    begin_batch, begin_reply, end_reply, next_request, open_batch, request_t,
+    ABORTED, BATCH_MAGIC, BLOCKED, CONTROL, EVENT, EXEC, FLAG_FIRST, FLAG_NO_BLOCK, FLAG_PART, FLAG_RESENT, FLAG_RESP3,
+    FLAG_WATCHED, LATE, REPLY, REQUEST as REQUEST_KIND, batch_t, begin_batch, begin_reply, end_reply, next_request,
+    open_batch, request_t,
 )
 from mpkv.workers.shortcuts cimport find_shortcut
 
@@ -36,17 +41,12 @@ logger = logging.getLogger(__name__)
 INTERNAL_ERROR = CommandError("ERR internal error: the server's log has the details")
 
 cdef enum:
-    REPLY_BYTES = 256 * 1024        # replies are sent at the latest when they are that large: the frontend begins while this worker goes on
+    # replies are sent at the latest when they are that large: the frontend begins while this worker goes on
+    REPLY_BYTES = 256 * 1024
 
 
 class BatchFault(Exception):
     """A batch is malformed: a fault of ours."""
-
-
-cdef inline int64_t _now_ns() noexcept nogil:
-    cdef timespec now
-    clock_gettime(CLOCK_MONOTONIC, &now)
-    return now.tv_sec * 1000000000 + now.tv_nsec
 
 
 cdef inline const char* _skip(const char* at, const char* end, int count) noexcept nogil:
@@ -79,6 +79,7 @@ cdef class Executor:
         self.specs = list(table.values())
         self.handlers = [spec.handler for spec in self.specs]
         self.block = block
+        self.last_number = block.last_number        # goes on where the shard's last worker stopped (R10)
         self.send = send
         self.control = control
         self.waiters = waiters
@@ -118,6 +119,9 @@ cdef class Executor:
         cdef batch_t* head
         if self.answers == 0:
             return
+        self.publish()
+        self.block.add(LINK_OUT_BATCHES, 1)
+        self.block.add(LINK_OUT_BYTES, self.out.size)
         head = <batch_t*>self.out.data
         head.magic = BATCH_MAGIC
         head.epoch = <unsigned>self.epoch
@@ -131,6 +135,24 @@ cdef class Executor:
         self._begin_replies()
         self.send(batch)
 
+    def publish(self) -> None:
+        """Bring to the board what the keyspace counts: before the replies leave, so that INFO knows of what was
+        answered.
+        """
+        cdef Keyspace keyspace = self.keyspace
+        cdef int db
+        self.block.set_total(KEYSPACE_HITS, keyspace.hits)
+        self.block.set_total(KEYSPACE_MISSES, keyspace.misses)
+        self.block.set_total(EXPIRED_KEYS, keyspace.expired)
+        self.block.set(DIRTY, keyspace.dirty - self.saved_dirty)
+        self.block.set(USED_MEMORY, keyspace.memory())
+        self.block.raise_to(USED_MEMORY_PEAK, keyspace.memory())
+        self.block.set(USED_MEMORY_OVERHEAD, keyspace.overhead())
+        self.block.set(TOTAL_BLOCKING_KEYS, len(keyspace.waiting))
+        self.block.set(TOTAL_WATCHED_KEYS, len(keyspace.watched))
+        for db in range(keyspace.databases):
+            self.block.set_database(db, keyspace.size(db), keyspace.volatile(db), keyspace.average_ttl_ms(db))
+
     def run_batch(self, bytes batch) -> None:
         """Run every envelope of a batch and send the replies."""
         cdef const char* at = PyBytes_AS_STRING(batch)
@@ -142,12 +164,15 @@ cdef class Executor:
         cdef batch_t top
         cdef request_t head
         cdef int result
+        cdef int64_t began_ns
         if open_batch(at, end - at, &top) < 0:
             raise BatchFault("not a batch")
         if top.now_ms > self.keyspace.now_ms:       # R4: the largest stamp received
             self.keyspace.now_ms = top.now_ms
         at += sizeof(batch_t)
-        self.clock_ns = _now_ns()
+        self.clock_ns = began_ns = monotonic_ns()
+        self.block.add(LINK_IN_BATCHES, 1)
+        self.block.add(LINK_IN_BYTES, PyBytes_GET_SIZE(batch))
         place_ahead = _skip(at, end, 9)
         table_ahead = _skip(at, end, 6)
         entry_ahead = _skip(at, end, 3)
@@ -181,9 +206,13 @@ cdef class Executor:
         if result < 0:
             raise MemoryError
         self.block.end_command(self.last_number)
+        self.block.add(EVENTLOOP_CYCLES, 1)
+        self.block.add(EVENTLOOP_NANOSECONDS, monotonic_ns() - began_ns)
         self.flush()
 
-    cdef void _look_ahead(self, const char** place, const char** table, const char** entry, const char* end) noexcept nogil:
+    cdef void _look_ahead(
+        self, const char** place, const char** table, const char** entry, const char* end
+    ) noexcept nogil:
         """Bring in what requests further on in the batch will look up, each a step nearer to its turn."""
         cdef const request_t* head
         cdef const uint32_t* sizes
@@ -210,36 +239,41 @@ cdef class Executor:
         """Run one request and append its reply. Inside a transaction the reply's number is its place in it."""
         cdef size_t at = begin_reply(&self.out)
         cdef size_t payload = self.out.size
-        cdef uint64_t dirty = self.keyspace.dirty
+        cdef uint64_t dirty = self.keyspace.dirty, hits = self.keyspace.hits, misses = self.keyspace.misses
         cdef shortcut_t shortcut = self.shortcuts[head.command]
         cdef int64_t now
+        cdef bint blocked = False
         if at == 0:
             raise MemoryError
         if shortcut == NULL or not self.shortcuts_on or not shortcut(self.keyspace, head, self.words, &self.out):
             self.out.size = payload
-            self._by_handler(head, at, reply_number)
+            self.keyspace.hits, self.keyspace.misses = hits, misses     # the handler looks again
+            blocked = self._by_handler(head, at, reply_number)
         elif end_reply(&self.out, at, reply_number, REPLY) < 0:
             raise MemoryError
         if self.keyspace.effects_wanted:
             self._note_effects(head, self.keyspace.dirty != dirty)
-        now = _now_ns()
-        # the buffer may have moved: the payload is found by its offset
-        self._count(head, now - self.clock_ns, self.out.data + payload, self.out.size - payload)
+        elif PyList_GET_SIZE(self.keyspace.effects):
+            self.keyspace.effects.clear()       # handlers declare them whether anybody listens or not
+        now = monotonic_ns()
+        if not blocked:         # such a call is counted when it ends
+            # the buffer may have moved: the payload is found by its offset
+            self._count(head, now - self.clock_ns, self.out.data + payload, self.out.size - payload)
         self.clock_ns = now
         return 0
 
     cdef void _count(self, const request_t* head, int64_t elapsed_ns, const char* reply, size_t size) noexcept:
         """Of several parts of a command the first counts as the call; the others only take time."""
-        cdef bint failed = size > 0 and reply[0] == c"-"
+        cdef bint failed = size > 0 and reply[0] == c"-" and not head.flags & FLAG_PART
         if failed:
             self.block.record_error(reply, size)
         if head.flags & FLAG_FIRST:
-            self.block.record_command(head.command, elapsed_ns, failed)
+            self.block.record_command(head.counted_as, elapsed_ns, failed)
         else:
-            self.block.command_rows[head.command].nanoseconds += elapsed_ns
+            self.block.record_time(head.counted_as, elapsed_ns)
 
     cdef int _by_handler(self, request_t* head, size_t at, uint64_t reply_number) except -1:
-        """Step 9, the general way: the handler, with its words as bytes."""
+        """Step 9, the general way: the handler, with its words as bytes. 1 if the client waits now."""
         cdef size_t i
         cdef int64_t[3] news
         cdef uint32_t kind = REPLY
@@ -249,7 +283,7 @@ cdef class Executor:
         value = self._call(spec, self.databases[head.database], words)
         if isinstance(value, Blocked):
             if head.flags & FLAG_NO_BLOCK:
-                value = value.on_timeout
+                value = value.in_transaction
             else:
                 self.waiters.add(head.number, spec, words, head.database, protocol, value)
                 kind = BLOCKED
@@ -260,7 +294,7 @@ cdef class Executor:
             encode(&self.out, value, protocol)
         if end_reply(&self.out, at, reply_number, kind) < 0:
             raise MemoryError
-        return 0
+        return kind == BLOCKED
 
     def _call(self, spec, db, words):
         """Call a handler: its value, or the error that it raised."""
@@ -280,7 +314,8 @@ cdef class Executor:
         cdef uint64_t place = 0
         if outer == 0:
             raise MemoryError
-        if head.flags & FLAG_WATCHED and not self._watched_unchanged(head.client):
+        # Sent again, the shard has fallen back to its snapshot meanwhile: what was watched may have changed
+        if head.flags & FLAG_WATCHED and (head.flags & FLAG_RESENT or not self._watched_unchanged(head.client)):
             return end_reply(&self.out, outer, head.number, ABORTED)
         while next_request(&at, end, &inner, &self.words, &self.room) == 1:
             self._request(&inner, place)
@@ -333,23 +368,34 @@ cdef class Executor:
     def _serve_waiters(self, number):
         """At the end of a message: whoever waits for what it has brought, first come first served."""
         for waiter, value in self.waiters.serve(self._call_waiter):
-            self.late(waiter.number, value, waiter.protocol)
+            self.late(waiter, value)
         self._sink(number, 1)
 
     def _call_waiter(self, waiter):
         cdef uint64_t dirty = self.keyspace.dirty
         cdef request_t head
         value = self._call(waiter.spec, self.databases[waiter.database], waiter.words)
-        if self.keyspace.effects_wanted and self.keyspace.dirty != dirty:
+        if not self.keyspace.effects_wanted:
+            self.keyspace.effects.clear()
+        elif self.keyspace.dirty != dirty:
             self._gather_effects(waiter.spec, waiter.database, waiter.words, True)
         return value
 
-    def late(self, number, value, protocol) -> None:
-        """The reply to a request that was blocked."""
+    def late(self, waiter, value, bint counts=True) -> None:
+        """The reply to a request that was blocked. It counts as a call now, unless nobody is there to hear it."""
         cdef size_t at = begin_reply(&self.out)
-        encode(&self.out, value, protocol)
-        if at == 0 or end_reply(&self.out, at, number, LATE) < 0:
+        cdef size_t payload = self.out.size
+        cdef int64_t now = monotonic_ns()
+        cdef bint failed
+        encode(&self.out, value, waiter.protocol)
+        if at == 0 or end_reply(&self.out, at, waiter.number, LATE) < 0:
             raise MemoryError
+        if counts:
+            failed = self.out.data[payload] == c"-"
+            if failed:
+                self.block.record_error(self.out.data + payload, self.out.size - payload)
+            self.block.record_command(waiter.spec.number, now - self.clock_ns, failed)
+        self.clock_ns = now
         self.answers += 1
 
     def event(self, payload: bytes) -> None:

@@ -29,6 +29,8 @@ DEFAULT_BUDGET_US: Final = 1000
 
 #: Of a tick, at most: commands come first.
 MAX_SHARE_OF_TICK: Final = 0.25
+#: What each step of active-expire-effort beyond the first adds to that.
+SHARE_PER_EFFORT: Final = 0.02
 
 
 class Expirable(Protocol):
@@ -40,9 +42,10 @@ class Expirable(Protocol):
     def expire_some(self, db: int, max_checked: int) -> tuple[int, int]: ...
 
 
-def budget_us(hz: int) -> int:
-    """Time that one cycle may take when there are `hz` ticks a second."""
-    return min(DEFAULT_BUDGET_US, int(1_000_000 * MAX_SHARE_OF_TICK / hz))
+def budget_us(hz: int, effort: int = 1) -> int:
+    """Time that one cycle may take when there are `hz` ticks a second; `effort` is 1 … 10."""
+    share = MAX_SHARE_OF_TICK + SHARE_PER_EFFORT * (effort - 1)
+    return min(DEFAULT_BUDGET_US * effort, int(1_000_000 * share / hz))
 
 
 class ExpireCycle:
@@ -60,21 +63,25 @@ class ExpireCycle:
         self.expired_total = 0  #: keys that cycles deleted (reads delete some too)
         self.expired_stale_perc = 0.0  #: INFO: estimated share of volatile keys that are stale, in percent
         self.expired_time_cap_reached = 0  #: INFO expired_time_cap_reached_count: cycles that used up their time
+        self.nanoseconds = 0  #: INFO expire_cycle_cpu_milliseconds, in ns: time spent in cycles
 
     def run(self, budget_us: int = DEFAULT_BUDGET_US) -> int:
         """One cycle of at most `budget_us` (and one sample); how many keys it deleted."""
         if not self.enabled or not self._keyspace.may_expire:
             return 0
-        deadline_ns = self._clock_ns() + budget_us * 1000
+        now_ns = began_ns = self._clock_ns()
+        deadline_ns = began_ns + budget_us * 1000
         checked = expired = 0
         for _ in range(self._keyspace.databases):
             sample = self._run_database(self._next_database, deadline_ns)
             checked += sample[0]
             expired += sample[1]
-            if self._clock_ns() >= deadline_ns:
+            now_ns = self._clock_ns()
+            if now_ns >= deadline_ns:
                 self.expired_time_cap_reached += 1
                 break
             self._next_database = (self._next_database + 1) % self._keyspace.databases
+        self.nanoseconds += now_ns - began_ns
         self._estimate_stale(checked, expired)
         self.expired_total += expired
         return expired

@@ -1,27 +1,17 @@
-# One shard's keys: the table, its entries, strings. See keyspace.pyx for the layout and what must stay true.
+# One shard's keys. See keyspace.pyx.
+#
+# Who works on entries finds all that is needed of them here too.
 
-from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t
 
-# Redis' object types, which are also their numbers in an RDB file's plain encodings except zset and hash
+from mpkv.workers.aggregate cimport HASH, LIST, SET, STRING, ZSET
+from mpkv.workers.entry cimport (
+    entry_expire_at, entry_idle_seconds, entry_key, entry_memory, entry_native, entry_string, entry_t, entry_type,
+)
+from mpkv.workers.slot_table cimport table_t
+
 cdef enum:
-    STRING = 0
-    LIST = 1
-    SET = 2
-    ZSET = 3
-    HASH = 4
-
-# The fixed head of an entry; what follows it is laid out in keyspace.pyx and reached by the functions below only.
-ctypedef struct entry_t:
-    uint32_t meta
-    uint16_t key_size       # 0 if the key is too long for it
-    uint16_t value_size     # of a string that lives in the entry
-
-# One slot's table: this head, then `capacity` words.
-ctypedef struct table_t:
-    uint32_t count
-    uint32_t volatiles      # of them with an expiry
-    uint32_t homes
-    uint32_t capacity
+    SLOTS_PER_GROUP = 128
 
 ctypedef struct group_t:
     uint64_t keys
@@ -40,16 +30,8 @@ ctypedef struct database_t:
     uint64_t expire_tag
     uint32_t expire_skip    # volatile keys of that tag that it has passed
 
-# A string's bytes as a view. An integer is written to `scratch` (at least 24 bytes).
-cdef void entry_string(const entry_t* entry, char* scratch, const char** data, size_t* size) noexcept nogil
-cdef void entry_key(const entry_t* entry, const char** data, size_t* size) noexcept nogil
-cdef int entry_type(const entry_t* entry) noexcept nogil
-# hash_t*, list_t*, set_t*, zset_t*; NULL for a string
-cdef void* entry_native(const entry_t* entry) noexcept nogil
-cdef int64_t entry_expire_at(const entry_t* entry) noexcept nogil   # ms since 1970, -1 = never
-cdef uint32_t entry_idle_seconds(const entry_t* entry, int64_t now_ms) noexcept nogil
-# Bytes allocated for it and its value, as of its last change
-cdef size_t entry_memory(const entry_t* entry) noexcept nogil
+# A shared error, ready to be raised
+cdef object again(object error)
 
 # A walk over one database; all zeroes is the beginning. Writes nothing (R9).
 ctypedef struct keyspace_position:
@@ -77,7 +59,7 @@ cdef class Keyspace:
     cdef public list expired_effects    # (db, (b"UNLINK", key)): of keys that expired
 
     cdef database_t* _bases
-    cdef size_t _memory
+    cdef size_t _memory, _overhead
 
     # NULL when absent; an entry that expired is deleted first (counted, its effect recorded, watchers told)
     cdef entry_t* find(self, int db, unsigned slot, const char* key, size_t size)
@@ -113,6 +95,9 @@ cdef class Keyspace:
     cdef int string_changed(self, int db, const char* key, size_t size) except -2
     cdef size_t size(self, int db) noexcept nogil               # keys, those expired but not yet deleted included
     cdef size_t volatile(self, int db) noexcept nogil      # keys with an expiry
+    cdef int64_t average_ttl_ms(self, int db) noexcept nogil    # of these, estimated
+    cdef size_t memory(self) noexcept nogil                     # bytes allocated for all that it holds
+    cdef size_t overhead(self) noexcept nogil                   # of them for tables and directories
     cdef entry_t* next(self, int db, keyspace_position* position) noexcept nogil     # NULL at the end
     # the same within position.slot
     cdef entry_t* next_in_slot(self, int db, keyspace_position* position) noexcept nogil
@@ -126,6 +111,7 @@ cdef class Keyspace:
     cdef uint64_t* _peek(self, int db, unsigned slot, uint64_t tag, const char* key, size_t size) noexcept nogil
     cdef uint64_t* _locate(self, int db, unsigned slot, uint64_t tag, const char* key, size_t size) except? NULL
     cdef int _insert(self, int db, unsigned slot, uint64_t tag, entry_t* entry) noexcept nogil
+    cdef void _resized(self, size_t growth) noexcept nogil
     cdef void _exchange(self, int db, unsigned slot, uint64_t* word, entry_t* fresh) noexcept nogil
     cdef entry_t* _detach(self, int db, unsigned slot, uint64_t* word) noexcept nogil
     cdef void _count_volatile(self, int db, unsigned slot, int change) noexcept nogil
@@ -140,14 +126,3 @@ cdef class Keyspace:
     cdef bint _move(self, int db, bytes key, int other_db) except -1
     cdef uint64_t _random(self) noexcept nogil
     cdef entry_t* _pick(self, int db) noexcept nogil
-
-cdef class Database:
-    """One database of a shard, as handlers see it (`db`)."""
-    cdef readonly Keyspace keyspace
-    cdef readonly int index
-    cdef entry_t* _find(self, bytes key) except? NULL
-    cdef entry_t* _for_read(self, bytes key, int kind) except? NULL
-    cdef entry_t* _for_write(self, bytes key, int kind) except? NULL
-    cdef entry_t* _to_fill(self, bytes key, int kind) except NULL
-    cdef bint _is_stale(self, const entry_t* entry) noexcept nogil
-    cdef bint _scan_slot(self, const table_t* table, uint64_t* tag, Py_ssize_t count, list found, list stale) except -1

@@ -1,12 +1,15 @@
-"""The worker's end of the way to the frontend.
+"""Steps 7 and 11: the worker's end of the way to the frontend.
 
 Batches are numbered and carry the epoch of their link (R2): one of another epoch is dropped – it was sent by a frontend
-that is gone –, and a gap is a fault. When a new frontend comes, the worker opens a fresh endpoint for it and discards
-what is left on the old one, which is what the epoch decides.
+that is gone –, and a gap is a fault. When a new frontend comes, the worker opens a fresh endpoint for it and executes
+nothing more of what is left on the old one: the new frontend learns the last number executed (HELLO) and completes from
+the intent ring what must not be torn. An old batch that ran after that would undo newer writes. That none does is what
+the epoch decides, and nothing else.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import struct
 import time
@@ -19,8 +22,11 @@ logger = logging.getLogger(__name__)
 #: Messages that ZeroMQ holds at most: the frontend's limit on bytes in flight bounds them long before.
 HIGH_WATER_MARK: Final = 100_000
 
-#: How long what is left on an old link is read and dropped before its socket is closed, in seconds.
-OLD_LINK_SECONDS: Final = 5.0
+#: What is left on an old link is looked at when its successor has been open for so long: nobody waits for it, while
+#: recovery has clients waiting.
+LEFTOVERS_AFTER_S: Final = 1.0
+#: An empty old link is closed after this long: by then nothing can come any more.
+OLD_LINK_CLOSED_AFTER_S: Final = 3.0
 
 _EPOCH_AND_COUNTER: Final = struct.Struct("=4xIQ")
 
@@ -35,12 +41,14 @@ class WorkerLink:
     def __init__(self, *, ignore_epoch: bool = False) -> None:
         self._context = zmq.Context(io_threads=1)
         self._socket: zmq.Socket[bytes] | None = None
-        self._old: list[tuple[zmq.Socket[bytes], float]] = []
+        self._old: list[zmq.Socket[bytes]] = []
+        self._since = 0.0  # when the link of this epoch was opened
         self._ignore_epoch = ignore_epoch
         self._timeout_ms = -1
         self.epoch = 0
         self.received = 0
         self.sent = 0
+        self.discarded = 0  #: batches of earlier frontends, of all links
 
     def listen(self, endpoint: str, epoch: int) -> None:
         """Open a fresh endpoint for the frontend of this epoch; from now on no other is listened to."""
@@ -49,65 +57,70 @@ class WorkerLink:
         socket.sndhwm = socket.rcvhwm = HIGH_WATER_MARK
         socket.bind(endpoint)
         if self._socket is not None:
-            self._old.append((self._socket, time.monotonic()))
+            self._old.append(self._socket)
         self._socket = socket
+        self._since = time.monotonic()
         self._timeout_ms = -1
         self.epoch = epoch
         self.received = self.sent = 0
 
     def receive(self, timeout_ms: int) -> bytes | None:
-        """The next batch of the current epoch; None when none came in time."""
-        if self._old:
+        """The next batch to execute; None when none came in time, or one that is of the past."""
+        if self._old and self.received and time.monotonic() - self._since > LEFTOVERS_AFTER_S:
             leftover = self._read_old()
-            if leftover is not None:
+            if leftover is not None and self._is_current(leftover):
                 return leftover
         if self._socket is None:
             time.sleep(timeout_ms / 1000)
             return None
-        if timeout_ms != self._timeout_ms:
-            self._timeout_ms = timeout_ms
-            self._socket.rcvtimeo = timeout_ms
+        if timeout_ms != self._timeout_ms:  # it seldom does, and asking ZeroMQ costs
+            self._socket.rcvtimeo = self._timeout_ms = timeout_ms
         try:
             batch: bytes = self._socket.recv()
         except zmq.Again:
             return None
-        epoch, counter = _EPOCH_AND_COUNTER.unpack_from(batch)
-        if epoch != self.epoch:
-            logger.warning("dropped a batch of epoch %d: the link's is %d", epoch, self.epoch)
+        if not self._is_current(batch):
             return None
         self.received += 1
+        _, counter = _EPOCH_AND_COUNTER.unpack_from(batch)
         if counter != self.received:
             raise LinkFault(f"batch {counter} came where {self.received} was due")
         return batch
 
+    def _is_current(self, batch: bytes) -> bool:
+        """Whether a batch was sent by the frontend of this epoch; any other is dropped."""
+        epoch, _ = _EPOCH_AND_COUNTER.unpack_from(batch)
+        if epoch == self.epoch or self._ignore_epoch:
+            return True
+        self.discarded += 1
+        logger.info("dropped a batch of epoch %d: the link's is %d", epoch, self.epoch)
+        return False
+
     def send(self, batch: bytes) -> None:
-        """Send replies; waits while ZeroMQ has no room, since the frontend always reads."""
+        """Send replies. Without a peer they are dropped: the frontend that they were for is gone, its successor waits.
+
+        Should ZeroMQ ever have no room instead, the gap in the counters is a fault that the frontend sees.
+        """
         assert self._socket is not None
-        self._socket.send(batch)
+        with contextlib.suppress(zmq.Again):
+            self._socket.send(batch, zmq.NOBLOCK)
 
     def _read_old(self) -> bytes | None:
-        """Take what an earlier frontend still had on its way: it is dropped, since its clients are gone and what it had
-        promised is in the intent ring."""
-        # Not before the new frontend has been answered: what is read here is by then certainly of the past
-        if self.received == 0:
-            return None
-        for entry in list(self._old):
-            socket, since = entry
+        """The next batch that an earlier frontend had still sent; an old link is closed when that was all."""
+        over = time.monotonic() - self._since > OLD_LINK_CLOSED_AFTER_S
+        for socket in list(self._old):
             try:
                 batch: bytes = socket.recv(zmq.NOBLOCK)
             except zmq.Again:
-                if time.monotonic() - since > OLD_LINK_SECONDS:
+                if over:
                     socket.close(linger=0)
-                    self._old.remove(entry)
+                    self._old.remove(socket)
                 continue
-            epoch, _ = _EPOCH_AND_COUNTER.unpack_from(batch)
-            if self._ignore_epoch:
-                return batch
-            logger.info("dropped a batch of epoch %d, whose frontend is gone", epoch)
+            return batch
         return None
 
     def close(self) -> None:
-        for socket, _ in self._old:
+        for socket in self._old:
             socket.close(linger=0)
         if self._socket is not None:
             self._socket.close(linger=1000)

@@ -25,7 +25,7 @@ from mpkv.config import Config
 from mpkv.control import Channel, Closed, Message
 from mpkv.resp.replies import OK
 from mpkv.shm.board import Block
-from mpkv.shm.layout import FIRST_WORKER, State
+from mpkv.shm.layout import FIRST_WORKER, FRONTEND, State
 from mpkv.shm.segment import Segment
 from mpkv.snapshot.child import fork_child, write_inline
 from mpkv.snapshot.damage import SnapshotDamaged
@@ -49,7 +49,7 @@ logger = logging.getLogger(__name__)
 RECEIVE_MS: Final = 100
 #: The same while a snapshot child's end is waited for.
 SAVING_RECEIVE_MS: Final = 5
-#: Without supervisor and frontend: how long the frontend's last words are waited for.
+#: Without supervisor: a frontend whose heart has not beaten for so long does not count as alive.
 ORPHAN_SECONDS: Final = 10.0
 
 
@@ -78,9 +78,8 @@ class Worker:
         self._join: threading.Thread | None = None
         self._joined: bytes | None = None
         self._stopping = False
-        self._orphan_since: float | None = None
+        self._orphaned = False
         self._last_pulse = 0.0
-        self._saved_dirty = 0
         self._controls = {
             "hello": self._hello, "unblock": self._unblock, "watch": self._watch, "unwatch": self._unwatch,
             "snapshot": self._snapshot, "join": self._join_parts, "config": self._configure, "stop": self._stop,
@@ -143,13 +142,14 @@ class Worker:
             if batch is None or now - self._last_pulse >= 0.05:
                 self._last_pulse = now
                 self._pulse()
+        self._end_child()
         self.executor.flush()
         self.link.close()
 
     def _pulse(self) -> None:
         """What is due from time to time."""
         self.block.heartbeat()
-        self.expire_cycle.run(budget_us(self.config.hz))
+        self.expire_cycle.run(budget_us(self.config.hz, self.config.active_expire_effort))
         self._listen()
         self._look_after_child()
         self.publish()
@@ -157,33 +157,33 @@ class Worker:
 
     def publish(self) -> None:
         """Bring the board up to date."""
-        keyspace, block = self.keyspace, self.block
-        for index in range(keyspace.databases):
-            block.put_database(index, *keyspace.counts(index))
-        block.put("keyspace_hits", keyspace.hits)
-        block.put("keyspace_misses", keyspace.misses)
-        block.put("expired_keys", keyspace.expired)
-        block.put("expired_stale_permyriad", int(self.expire_cycle.expired_stale_perc * 100))
-        block.put("expired_time_cap_reached", self.expire_cycle.expired_time_cap_reached)
-        block.put("dirty", keyspace.dirty - self._saved_dirty)
-        block.put("used_memory", keyspace.used_memory())
-        block.put("total_blocking_keys", len(keyspace.waiting))
-        block.put("total_watched_keys", len(keyspace.watched))
+        self.executor.publish()
+        block, cycle = self.block, self.expire_cycle
+        block.put("expired_stale_permyriad", int(cycle.expired_stale_perc * 100))
+        block.put_total("expired_time_cap_reached", cycle.expired_time_cap_reached)
+        block.put_total("expire_cycle_nanoseconds", cycle.nanoseconds)
+        block.put_total("link_discarded", self.link.discarded)
 
     def _listen(self) -> None:
         """What the supervisor has to say."""
-        if self._orphan_since is None:
+        if not self._orphaned:
             try:
                 for message in self.channel.receive():
                     self._obey(message)
             except Closed:
                 logger.warning("The supervisor is gone; waiting for the frontend's last words")
-                self._orphan_since = time.monotonic()
-        elif time.monotonic() - self._orphan_since > ORPHAN_SECONDS or not _is_alive(Block(self.segment, 1).pid):
+                self._orphaned = True
+        elif not self._frontend_lives():
             self._stopping = True
+
+    def _frontend_lives(self) -> bool:
+        """Whether there is a frontend that will say when to stop: it may be saving, which takes its time."""
+        frontend = Block(self.segment, FRONTEND)
+        return process.is_alive(frontend.pid) and frontend.heartbeat_age_ms < ORPHAN_SECONDS * 1000
 
     def _obey(self, message: Message) -> None:
         if message["kind"] == "link":
+            self._end_child()  # nobody waits for that snapshot any more
             self.link.listen(message["endpoint"], message["epoch"])
             self.executor.start_epoch(message["epoch"])
             # clients of an earlier frontend are gone, and so is what they waited for and watched
@@ -211,7 +211,7 @@ class Worker:
         if ended is None:
             return 0
         waiter, value = ended
-        self.executor.late(waiter.number, value, waiter.protocol)
+        self.executor.late(waiter, value, counts=words[1] != b"gone")
         return 1
 
     def _watch(self, words: list[bytes]) -> Any:
@@ -241,7 +241,7 @@ class Worker:
         self.keyspace.flush()
         path = Path(self.config.dir) / self.config.dbfilename
         load(path, self.keyspace, self.shard, self.shards, self.keyspace.now_ms, self._load_progress)
-        self.keyspace.dirty = self._saved_dirty = 0
+        self.keyspace.dirty = self.executor.saved_dirty = 0
         self.publish()
         return OK
 
@@ -268,7 +268,7 @@ class Worker:
         self.block.count("forks")
         self.block.put("fork_microseconds", self._child.fork_usec)
         self.block.enter(State.SAVING)
-        process.set_title(f"worker {self.shard} (saving)")
+        process.set_title(f"worker {self.shard} (saving)", self.config)
         return OK
 
     def _share_memory(self, shared: bool) -> None:
@@ -276,17 +276,26 @@ class Worker:
         self.keyspace.snapshot_running = shared
         table.keep_still(shared)
 
+    def _end_child(self) -> None:
+        """Stop a snapshot that nobody wants any more; its part goes."""
+        if self._child is not None:
+            self._child.kill()
+            self._forget_child()
+
+    def _forget_child(self) -> None:
+        self._child = None
+        self._share_memory(False)
+        self.block.enter(State.READY)
+        process.set_title(f"worker {self.shard}", self.config)
+
     def _look_after_child(self) -> None:
         if self._child is not None:
             result = self._child.try_collect()
             if result is not None:
                 fork_usec = self._child.fork_usec
                 self._child.close()
-                self._child = None
-                self._share_memory(False)
-                self.block.enter(State.READY)
+                self._forget_child()
                 self.block.put("cow_last_bytes", result.private_dirty_bytes)
-                process.set_title(f"worker {self.shard}")
                 self.executor.event(self._result(result, fork_usec, time.monotonic() - self._child_started))
         if self._join is not None and not self._join.is_alive():
             self._join.join()
@@ -314,6 +323,7 @@ class Worker:
                 joined = join_parts(
                     parts, Path(request["path"]), server_version=request["server_version"],
                     created_at_s=request["created_at_s"], used_memory_bytes=request["used_memory_bytes"],
+                    with_checksum=request["with_checksum"],
                 )  # fmt: skip
                 self._joined = msgspec.json.encode({"event": "joined", "error": "", "size_bytes": joined.size_bytes})
             except OSError as error:
@@ -324,17 +334,9 @@ class Worker:
         return OK
 
     def _saved(self, words: list[bytes]) -> Any:
-        self._saved_dirty = int(words[0])
+        self.executor.saved_dirty = int(words[0])
         self.publish()
         return OK
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
 
 
 def main(argv: list[str]) -> int:
@@ -345,12 +347,13 @@ def main(argv: list[str]) -> int:
     # Whether to stop decides the frontend, or the supervisor; a SIGTERM says that the latter has died, which its
     # channel says too
     signal.signal(signal.SIGTERM, lambda *_: None)
-    process.disable_huge_pages()
-    process.set_title(f"worker {shard}")
     channel = Channel.inherited(control_fd)
-    setup = channel.wait(10)[0]
+    setup = channel.wait(10)
     config = Config.from_json(setup["config"].encode())
-    logs.set_up(f"W{shard}", config.loglevel, config.logfile)
+    if config.disable_thp:
+        process.disable_huge_pages()
+    process.set_title(f"worker {shard}", config)
+    logs.set_up(f"W{shard}", config)
     worker = Worker(channel, Segment.attach(segment_fd), config, shard, incarnation)
     worker.block.begin()
     if not worker.load():

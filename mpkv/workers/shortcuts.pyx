@@ -19,7 +19,9 @@ from mpkv.types.list cimport list_drop, list_len, list_next, list_peek, list_pos
 from mpkv.types.set cimport set_add, set_contains, set_len, set_random, set_remove, set_t
 from mpkv.types.zset cimport zset_len, zset_next, zset_position, zset_put, zset_remove, zset_score, zset_seek, zset_t
 from mpkv.wire cimport FLAG_RESP3, request_t
-from mpkv.workers.keyspace cimport HASH, LIST, SET, STRING, ZSET, Keyspace, entry_native, entry_string, entry_t, entry_type
+from mpkv.workers.keyspace cimport (
+    HASH, LIST, SET, STRING, ZSET, Keyspace, entry_native, entry_string, entry_t, entry_type,
+)
 
 cdef enum:
     LONGEST_NUMBER = 20             # text of a 64-bit integer
@@ -80,8 +82,8 @@ cdef void* create(Keyspace keyspace, const request_t* request, const arg_t* word
     return entry_native(entry) if entry_type(entry) == kind else NULL
 
 
-cdef int changed(Keyspace keyspace, const request_t* request, const arg_t* words) except -2:
-    return keyspace.changed(request.database, request.slot, words[0].data, words[0].size)
+cdef int changed(Keyspace keyspace, const request_t* request, const arg_t* words, unsigned times=1) except -2:
+    return keyspace._changed(request.database, request.slot, words[0].data, words[0].size, times)
 
 
 # -- strings -----------------------------------------------------------------------------------------------------------
@@ -106,7 +108,9 @@ cdef int get(Keyspace keyspace, const request_t* request, const arg_t* words, Bu
 cdef int set_(Keyspace keyspace, const request_t* request, const arg_t* words, Buffer* out) except -2:
     if request.argc != 2:
         return 0
-    if keyspace.put_string(request.database, request.slot, words[0].data, words[0].size, words[1].data, words[1].size, False) < 0:
+    if keyspace.put_string(
+        request.database, request.slot, words[0].data, words[0].size, words[1].data, words[1].size, False
+    ) < 0:
         return -1
     keyspace.string_changed(request.database, words[0].data, words[0].size)
     return emit_status(out, b"OK", 2) + 1
@@ -145,7 +149,9 @@ cdef int mget(Keyspace keyspace, const request_t* request, const arg_t* words, B
     if emit_array(out, request.argc) < 0:
         return -1
     for i in range(request.argc):
-        entry = keyspace.find_for_read(request.database, key_slot(words[i].data, words[i].size), words[i].data, words[i].size)
+        entry = keyspace.find_for_read(
+            request.database, key_slot(words[i].data, words[i].size), words[i].data, words[i].size
+        )
         if entry == NULL or entry_type(entry) != STRING:
             if emit_null(out, protocol_of(request)) < 0:
                 return -1
@@ -161,7 +167,9 @@ cdef int mset(Keyspace keyspace, const request_t* request, const arg_t* words, B
         return 0
     for i in range(0, request.argc, 2):
         slot = key_slot(words[i].data, words[i].size)
-        if keyspace.put_string(request.database, slot, words[i].data, words[i].size, words[i + 1].data, words[i + 1].size, False) < 0:
+        if keyspace.put_string(
+            request.database, slot, words[i].data, words[i].size, words[i + 1].data, words[i + 1].size, False
+        ) < 0:
             raise MemoryError
         keyspace.string_changed(request.database, words[i].data, words[i].size)
     return emit_status(out, b"OK", 2) + 1
@@ -173,7 +181,9 @@ cdef int del_(Keyspace keyspace, const request_t* request, const arg_t* words, B
     cdef int64_t deleted = 0
     cdef size_t i
     for i in range(request.argc):
-        deleted += keyspace.delete(request.database, key_slot(words[i].data, words[i].size), words[i].data, words[i].size)
+        deleted += keyspace.delete(
+            request.database, key_slot(words[i].data, words[i].size), words[i].data, words[i].size
+        )
     return emit_integer(out, deleted) + 1
 
 
@@ -181,7 +191,9 @@ cdef int exists(Keyspace keyspace, const request_t* request, const arg_t* words,
     cdef int64_t found = 0
     cdef size_t i
     for i in range(request.argc):
-        if keyspace.find(request.database, key_slot(words[i].data, words[i].size), words[i].data, words[i].size) != NULL:
+        if keyspace.find(
+            request.database, key_slot(words[i].data, words[i].size), words[i].data, words[i].size
+        ) != NULL:
             found += 1
     keyspace.hits += found
     keyspace.misses += request.argc - found
@@ -192,7 +204,10 @@ cdef int expire(Keyspace keyspace, const request_t* request, const arg_t* words,
     cdef int64_t seconds
     cdef entry_t* entry
     # its effect is an absolute time, which the handler knows to say
-    if request.argc != 2 or keyspace.effects_wanted or not read_integer(&words[1], &seconds) or not 0 < seconds < 1 << 40:
+    if (
+        request.argc != 2 or keyspace.effects_wanted or not read_integer(&words[1], &seconds)
+        or not 0 < seconds < 1 << 40
+    ):
         return 0
     entry = find(keyspace, request, words, False)
     if entry == NULL:
@@ -215,7 +230,7 @@ cdef int push(Keyspace keyspace, const request_t* request, const arg_t* words, B
             raise MemoryError
     if emit_integer(out, list_len(native)) < 0:
         return -1
-    changed(keyspace, request, words)
+    changed(keyspace, request, words, request.argc - 1)
     return 1
 
 
@@ -310,7 +325,7 @@ cdef int hset(Keyspace keyspace, const request_t* request, const arg_t* words, B
         if result < 0:
             raise MemoryError
         added += result
-    changed(keyspace, request, words)
+    changed(keyspace, request, words, request.argc // 2)
     return emit_integer(out, added) + 1
 
 
@@ -359,7 +374,7 @@ cdef int sadd(Keyspace keyspace, const request_t* request, const arg_t* words, B
             raise MemoryError
         added += result
     if added:
-        changed(keyspace, request, words)
+        changed(keyspace, request, words, added)
     return emit_integer(out, added) + 1
 
 
@@ -367,7 +382,9 @@ cdef int sismember(Keyspace keyspace, const request_t* request, const arg_t* wor
     cdef entry_t* entry = find(keyspace, request, words, True)
     if entry != NULL and entry_type(entry) != SET:
         return 0
-    return emit_integer(out, entry != NULL and set_contains(<set_t*>entry_native(entry), words[1].data, words[1].size)) + 1
+    return emit_integer(
+        out, entry != NULL and set_contains(<set_t*>entry_native(entry), words[1].data, words[1].size)
+    ) + 1
 
 
 cdef int spop(Keyspace keyspace, const request_t* request, const arg_t* words, Buffer* out) except -2:
@@ -528,10 +545,14 @@ cdef struct row_t:
 cdef row_t[31] TABLE = [
     row_t(b"get", get), row_t(b"set", set_), row_t(b"incr", incr), row_t(b"decr", decr), row_t(b"incrby", incrby),
     row_t(b"mget", mget), row_t(b"mset", mset), row_t(b"del", del_), row_t(b"unlink", del_), row_t(b"exists", exists),
-    row_t(b"expire", expire), row_t(b"lpush", lpush), row_t(b"rpush", rpush), row_t(b"lpop", lpop), row_t(b"rpop", rpop),
-    row_t(b"lrange", lrange), row_t(b"llen", llen), row_t(b"hset", hset), row_t(b"hget", hget), row_t(b"hgetall", hgetall),
-    row_t(b"hlen", hlen), row_t(b"sadd", sadd), row_t(b"sismember", sismember), row_t(b"spop", spop), row_t(b"scard", scard),
-    row_t(b"zadd", zadd), row_t(b"zscore", zscore), row_t(b"zrange", zrange), row_t(b"zpopmin", zpopmin), row_t(b"zpopmax", zpopmax),
+    row_t(b"expire", expire), row_t(b"lpush", lpush), row_t(b"rpush", rpush), row_t(b"lpop", lpop),
+    row_t(b"rpop", rpop),
+    row_t(b"lrange", lrange), row_t(b"llen", llen), row_t(b"hset", hset), row_t(b"hget", hget),
+    row_t(b"hgetall", hgetall),
+    row_t(b"hlen", hlen), row_t(b"sadd", sadd), row_t(b"sismember", sismember), row_t(b"spop", spop),
+    row_t(b"scard", scard),
+    row_t(b"zadd", zadd), row_t(b"zscore", zscore), row_t(b"zrange", zrange), row_t(b"zpopmin", zpopmin),
+    row_t(b"zpopmax", zpopmax),
     row_t(b"zcard", zcard),
 ]
 

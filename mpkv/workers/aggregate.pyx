@@ -1,0 +1,152 @@
+"""What the keyspace needs to know of hashes, lists, sets and sorted sets: one face for all, by the type's number.
+
+Everything else about a type is in its own module, which knows nothing of keys.
+"""
+
+from mpkv.types.hash cimport (
+    Hash, hash_free, hash_is_listpack, hash_len, hash_memory, hash_new, hash_next, hash_put, hash_t,
+)
+from mpkv.types.list cimport (
+    List, list_free, list_is_listpack, list_len, list_memory, list_new, list_next, list_position,
+    list_push, list_seek, list_t,
+)
+from mpkv.types.set cimport Set, set_add, set_encoding, set_free, set_len, set_memory, set_new, set_next, set_t
+from mpkv.types.zset cimport (
+    ZSet, zset_free, zset_is_listpack, zset_len, zset_memory, zset_new, zset_next, zset_position,
+    zset_put, zset_seek, zset_t,
+)
+
+#: How a type is called, by its number.
+cdef tuple TYPE_NAMES = ("string", "list", "set", "zset", "hash")
+cdef tuple SET_ENCODINGS = ("intset", "listpack", "hashtable")
+
+
+cdef str type_name(int kind):
+    return TYPE_NAMES[kind]
+
+
+cdef void* native_new(int kind) noexcept nogil:
+    if kind == HASH:
+        return hash_new()
+    if kind == LIST:
+        return list_new()
+    return <void*>set_new() if kind == SET else <void*>zset_new()
+
+
+cdef void native_free(int kind, void* native) noexcept nogil:
+    if kind == HASH:
+        hash_free(<hash_t*>native)
+    elif kind == LIST:
+        list_free(<list_t*>native)
+    elif kind == SET:
+        set_free(<set_t*>native)
+    else:
+        zset_free(<zset_t*>native)
+
+
+cdef size_t native_len(int kind, const void* native) noexcept nogil:
+    if kind == HASH:
+        return hash_len(<const hash_t*>native)
+    if kind == LIST:
+        return list_len(<const list_t*>native)
+    return set_len(<const set_t*>native) if kind == SET else zset_len(<const zset_t*>native)
+
+
+cdef size_t native_memory(int kind, const void* native) noexcept nogil:
+    if kind == HASH:
+        return hash_memory(<const hash_t*>native)
+    if kind == LIST:
+        return list_memory(<const list_t*>native)
+    return set_memory(<const set_t*>native) if kind == SET else zset_memory(<const zset_t*>native)
+
+
+cdef void* native_copy(int kind, const void* native) noexcept nogil:
+    """A deep copy; NULL without memory."""
+    cdef void* copy = native_new(kind)
+    cdef int failed
+    if copy == NULL:
+        return NULL
+    if kind == HASH:
+        failed = _copy_hash(<const hash_t*>native, <hash_t*>copy)
+    elif kind == LIST:
+        failed = _copy_list(<const list_t*>native, <list_t*>copy)
+    elif kind == SET:
+        failed = _copy_set(<const set_t*>native, <set_t*>copy)
+    else:
+        failed = _copy_zset(<const zset_t*>native, <zset_t*>copy)
+    if failed:
+        native_free(kind, copy)
+        return NULL
+    return copy
+
+
+cdef int _copy_hash(const hash_t* source, hash_t* copy) noexcept nogil:
+    cdef size_t position = 0, field_size, value_size
+    cdef const char* field
+    cdef const char* value
+    while hash_next(source, &position, &field, &field_size, &value, &value_size):
+        if hash_put(copy, field, field_size, value, value_size) < 0:
+            return -1
+    return 0
+
+
+cdef int _copy_list(const list_t* source, list_t* copy) noexcept nogil:
+    cdef list_position position
+    cdef const char* element
+    cdef size_t size
+    list_seek(source, 0, &position)
+    while list_next(source, &position, &element, &size):
+        if list_push(copy, False, element, size) < 0:
+            return -1
+    return 0
+
+
+cdef int _copy_set(const set_t* source, set_t* copy) noexcept nogil:
+    cdef size_t position = 0, size
+    cdef const char* member
+    while set_next(source, &position, &member, &size):
+        if set_add(copy, member, size) < 0:
+            return -1
+    return 0
+
+
+cdef int _copy_zset(const zset_t* source, zset_t* copy) noexcept nogil:
+    cdef zset_position position
+    cdef const char* member
+    cdef size_t size
+    cdef double score
+    zset_seek(source, 0, False, &position)
+    while zset_next(source, False, &position, &member, &size, &score):
+        if zset_put(copy, member, size, score) < 0:
+            return -1
+    return 0
+
+
+cdef object handle_on(int kind, void* native):
+    if kind == HASH:
+        return Hash.wrap(<hash_t*>native)
+    if kind == LIST:
+        return List.wrap(<list_t*>native)
+    return Set.wrap(<set_t*>native) if kind == SET else ZSet.wrap(<zset_t*>native)
+
+
+cdef str native_encoding(int kind, void* native):
+    if kind == HASH:
+        return "listpack" if hash_is_listpack(<hash_t*>native) else "hashtable"
+    if kind == LIST:
+        return "listpack" if list_is_listpack(<list_t*>native) else "quicklist"
+    if kind == SET:
+        return SET_ENCODINGS[set_encoding(<set_t*>native)]
+    return "listpack" if zset_is_listpack(<zset_t*>native) else "skiplist"
+
+
+cdef object native_content(int kind, void* native):
+    """A dict, a set, a list, or a list of (member, score)."""
+    cdef object handle = handle_on(kind, native)
+    if kind == HASH:
+        return dict(handle.items())
+    if kind == SET:
+        return set(handle.members())
+    if kind == LIST:
+        return handle.range(0, len(handle) - 1)
+    return handle.by_rank(0, len(handle) - 1)
