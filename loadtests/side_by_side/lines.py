@@ -1,20 +1,18 @@
 """The lines of redis-benchmark's default list, and what must be in the server for each to be measured.
 
-redis-benchmark measures its list in one go, and what one line leaves is what the next finds. Here each line is run by itself,
-so that the two servers can take turns and the work can be shared out by speed; so what it would have found is
-prepared: keys to be read, and lists, sets and sorted sets with as many elements as there will be pops.
+redis-benchmark measures its list in one go, and what one line leaves is what the next finds. Here each line is run by
+itself, so that the servers can take turns and each line has as many requests as suit its speed; what it would have
+found is prepared: keys to be read, and lists, sets and sorted sets with as many elements as there will be pops.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from typing import Final
 
-import hiredis
-
-from side_by_side.servers import Session
+from side_by_side.servers import Session, pack
 
 _BATCH: Final = 1000
 _VALUE: Final = b"xxx"  #: redis-benchmark's own, of its default size
@@ -25,7 +23,7 @@ MOST_POPS: Final = 300_000
 
 def send_all(session: Session, commands: Iterable[tuple[bytes, ...]], batch: int = _BATCH) -> None:
     """Send commands, so many at a time."""
-    packed: Iterator[bytes] = map(hiredis.pack_command, commands)
+    packed = map(pack, commands)
     while requests := list(islice(packed, batch)):
         session.pipe(requests)
 
@@ -57,8 +55,9 @@ def _set(session: Session, _keyspace: int, elements: int) -> None:
 
 
 def _sorted_set(session: Session, _keyspace: int, elements: int) -> None:
-    pairs = (word for number in range(elements) for word in (b"%d" % (number * 7919 % elements), b"element:%012d" % number))
-    _many(session, b"ZADD", b"myzset", pairs)
+    # a large prime spreads the scores, so that members do not come in order
+    pairs = ((b"%d" % (number * 7919 % elements), b"element:%012d" % number) for number in range(elements))
+    _many(session, b"ZADD", b"myzset", chain.from_iterable(pairs))
 
 
 def _keys(session: Session, keyspace: int, _requests: int) -> None:
@@ -89,7 +88,9 @@ def _lrange(elements: int) -> Line:
 
 #: In redis-benchmark's own order.
 LINES: Final = (
-    _test("PING_INLINE"), _test("PING_MBULK"), _test("SET"), _test("GET", _keys), _test("INCR"), _test("LPUSH"), _test("RPUSH"),
-    _test("LPOP", _list, pops=True), _test("RPOP", _list, pops=True), _test("SADD"), _test("HSET"), _test("SPOP", _set, pops=True),
-    _test("ZADD"), _test("ZPOPMIN", _sorted_set, pops=True), _lrange(100), _lrange(300), _lrange(500), _lrange(600), _test("MSET"),
+    _test("PING_INLINE"), _test("PING_MBULK"), _test("SET"), _test("GET", _keys), _test("INCR"),
+    _test("LPUSH"), _test("RPUSH"), _test("LPOP", _list, pops=True), _test("RPOP", _list, pops=True),
+    _test("SADD"), _test("HSET"), _test("SPOP", _set, pops=True),
+    _test("ZADD"), _test("ZPOPMIN", _sorted_set, pops=True),
+    _lrange(100), _lrange(300), _lrange(500), _lrange(600), _test("MSET"),
 )  # fmt: skip

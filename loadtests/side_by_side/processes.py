@@ -1,8 +1,8 @@
 """What processes cost: CPU time and memory as the kernel counts them, in /proc.
 
 CPU time is the scheduler's own count in nanoseconds, summed over threads (ZeroMQ's work is done in threads of its own);
-the count in `stat` has a resolution of 10 ms, which is 100 µs per command in a run of a hundred commands. Memory is the
-proportional set size: pages that processes share, such as the interpreter's, are divided among those that share them.
+the count in `stat` has a resolution of 10 ms, too coarse for short runs. Memory is the proportional set size: pages
+that processes share, such as the interpreter's, are divided among those that share them.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
-import psutil
+import psutil  # type: ignore[import-untyped]
 
 _PROC: Final = Path("/proc")
 
@@ -52,7 +52,8 @@ def title(pid: int) -> str:
 
 def describe_machine() -> str:
     """Processor, cores and kernel, in a line."""
-    models = [line.partition(":")[2].strip() for line in (_PROC / "cpuinfo").read_text().splitlines() if "model name" in line]
+    lines = (_PROC / "cpuinfo").read_text().splitlines()
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     system = os.uname()
     model = models[0] if models else system.machine
     return f"{len(os.sched_getaffinity(0))} cores of {model}, {system.sysname} {system.release}"

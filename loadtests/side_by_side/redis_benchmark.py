@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import subprocess
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -33,7 +32,13 @@ class Run:
 
 
 def command_line(
-    server: Server, arguments: tuple[str, ...], *, requests: int, pipeline: int, keyspace: int, connections: int = _CONNECTIONS
+    server: Server,
+    arguments: tuple[str, ...],
+    *,
+    requests: int,
+    pipeline: int,
+    keyspace: int,
+    connections: int = _CONNECTIONS,
 ) -> list[str]:
     numbers = {"-p": server.port, "-n": requests, "-P": pipeline, "-r": keyspace, "-c": connections}
     options = [word for name, number in numbers.items() for word in (name, str(number))]
@@ -41,7 +46,13 @@ def command_line(
 
 
 def run(
-    server: Server, arguments: tuple[str, ...], *, requests: int, pipeline: int, keyspace: int, connections: int = _CONNECTIONS
+    server: Server,
+    arguments: tuple[str, ...],
+    *,
+    requests: int,
+    pipeline: int,
+    keyspace: int,
+    connections: int = _CONNECTIONS,
 ) -> Run:
     """Run it to its end. Raises RunFailed."""
     command = command_line(
@@ -61,12 +72,3 @@ def run(
         float(row["rps"]), float(row["p50_latency_ms"]), float(row["p99_latency_ms"]),
         {role: (after[role] - before[role]) / requests / 1000 for role in after},
     )  # fmt: skip
-
-
-def sized_run(
-    server: Server, arguments: tuple[str, ...], *, seconds: float, pipeline: int, keyspace: int, connections: int = _CONNECTIONS,
-    reached: Callable[[], float],
-) -> Run:
-    """A run of about so many seconds, by what was reached before."""
-    requests = max(connections * pipeline, int(reached() * seconds))
-    return run(server, arguments, requests=requests, pipeline=pipeline, keyspace=keyspace, connections=connections)

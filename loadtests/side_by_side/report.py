@@ -26,8 +26,8 @@ class Table:
 
 
 def _line(row: list[str], widths: list[int]) -> str:
-    cells = [cell.ljust(width) if at == 0 else cell.rjust(width) for at, (cell, width) in enumerate(zip(row, widths, strict=True))]
-    return f"| {' | '.join(cells)} |"
+    first, *others = zip(row, widths, strict=True)
+    return f"| {' | '.join([first[0].ljust(first[1]), *(cell.rjust(width) for cell, width in others)])} |"
 
 
 @dataclass
@@ -50,6 +50,7 @@ class Section:
     title: str
     parts: list[str | Table] = field(default_factory=list)
     requirements: list[Requirement] = field(default_factory=list)
+    failed: bool = False
 
     def __str__(self) -> str:
         return "\n\n".join([f"## {self.title}", *map(str, self.parts)])
@@ -59,7 +60,8 @@ def requirements_table(sections: Iterable[Section]) -> Section:
     """The verdicts of all sections."""
     found = [requirement for section in sections for requirement in section.requirements]
     rows = [[requirement.text, requirement.measured, requirement.verdict] for requirement in found]
-    return Section("Requirements", [Table(["requirement", "measured", "holds"], rows)] if rows else ["None was decided."])
+    table = Table(["requirement", "measured", "holds"], rows)
+    return Section("Requirements", [table if rows else "These sections decide none."])
 
 
 def save(path: Path, text: str) -> None:

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -35,16 +35,20 @@ _POLL_S: Final = 0.001
 _MPKV_ROLES: Final = {"mpkv: frontend": "frontend", "mpkv: worker": "workers"}
 
 
+#: A request in RESP. (The stub of hiredis takes a tuple of any length for one of one word.)
+pack: Final[Callable[[tuple[bytes | str | int, ...]], bytes]] = hiredis.pack_command  # type: ignore[assignment]
+
+
 class Session:
     """A client for preparing and asking: blocking, one connection."""
 
-    def __init__(self, port: int) -> None:
-        self._socket = socket.create_connection((HOST, port), timeout=_CALL_TIMEOUT_S)
+    def __init__(self, port: int, timeout_s: float = _CALL_TIMEOUT_S) -> None:
+        self._socket = socket.create_connection((HOST, port), timeout=timeout_s)
         self._reader = hiredis.Reader()
 
     def call(self, *words: bytes | str | int) -> Any:
         """Send one command; its reply. Raises hiredis.ReplyError for an error."""
-        self._socket.sendall(hiredis.pack_command(words))
+        self._socket.sendall(pack(words))
         return self._receive()
 
     def pipe(self, requests: Sequence[bytes]) -> None:
@@ -117,13 +121,15 @@ class Server:
         assert self._process is not None
         while True:
             try:
-                with Session(self.port) as session:
+                with Session(self.port, _START_TIMEOUT_S) as session:
                     session.call("GET", "ready?")
                 return
-            except (OSError, hiredis.ReplyError):
-                pass
-            if self._process.poll() is not None or time.perf_counter() - started > _START_TIMEOUT_S:
-                raise RuntimeError(f"{self.name} does not start:\n{self._log_path.read_text()[-2000:]}")
+            except (OSError, hiredis.ReplyError) as error:
+                answer = error
+            status = self._process.poll()
+            if status is not None or time.perf_counter() - started > _START_TIMEOUT_S:
+                how = f"is not ready in time ({answer})" if status is None else f"ended with status {status}"
+                raise RuntimeError(f"{self.name} {how}:\n{self._log_path.read_text()[-2000:]}")
             time.sleep(_POLL_S)
 
     def _learn_about_it(self) -> None:
@@ -133,7 +139,7 @@ class Server:
         with Session(self.port) as session:
             info = session.call("INFO", "server").decode()
         versions = dict(line.split(":", 1) for line in info.splitlines() if "_version:" in line)
-        self.version = versions.get("mpkv_version", versions["redis_version"])
+        self.version = versions["mpkv_version" if "mpkv_version" in versions else "redis_version"]
 
     def _role_of(self, pid: int) -> str:
         title = processes.title(pid)
@@ -155,6 +161,10 @@ class Server:
     @property
     def pids(self) -> list[int]:
         return [pid for pids in self._roles.values() for pid in pids]
+
+    @property
+    def workers(self) -> int:
+        return len(self._roles.get("workers", ()))
 
     def cpu_ns(self) -> dict[str, int]:
         """Role -> CPU time used so far. The one process of redis-server, and mpkv's supervisor, have the role

@@ -33,7 +33,8 @@ FAMILIES_ON_SHARDS = (
 
 #: Commands whose replies are collections in no order -> how many elements belong together.
 UNORDERED = {
-    b"KEYS": 1, b"SMEMBERS": 1, b"SINTER": 1, b"SUNION": 1, b"SDIFF": 1, b"HKEYS": 1, b"HVALS": 1, b"HGETALL": 2,
+    b"KEYS": 1, b"SMEMBERS": 1, b"SINTER": 1, b"SUNION": 1, b"SDIFF": 1, b"SPOP": 1, b"HKEYS": 1, b"HVALS": 1,
+    b"HGETALL": 2,
 }  # fmt: skip
 #: The same of what follows the cursor in the replies of scans.
 UNORDERED_AFTER_CURSOR = {b"SCAN": 1, b"SSCAN": 1, b"HSCAN": 2, b"ZSCAN": 2}

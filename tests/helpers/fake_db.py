@@ -410,6 +410,9 @@ class FakeDb:
     def exists(self, key: bytes) -> bool:
         return self._find(key) is not None
 
+    def seen(self, key: bytes) -> bool:
+        return self.exists(key)
+
     def type_of(self, key: bytes) -> str | None:
         entry = self._find(key)
         return entry.kind if entry else None

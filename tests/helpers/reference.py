@@ -64,6 +64,20 @@ class Connection:
         self._socket.sendall(b"".join(map(pack_request, requests)))
         return [read_reply(self._stream) for _ in requests]
 
+    @property
+    def address(self) -> bytes:
+        """What the server calls this client."""
+        host, port = self._socket.getsockname()
+        return f"{host}:{port}".encode()
+
+    def send(self, requests: Sequence[Sequence[bytes]]) -> None:
+        """Send a pipeline, whatever comes back."""
+        self._socket.sendall(b"".join(map(pack_request, requests)))
+
+    def read(self, size: int) -> bytes:
+        """So many bytes of what comes back."""
+        return self._stream.read(size)
+
     def close(self) -> None:
         self._stream.close()
         self._socket.close()
@@ -105,7 +119,7 @@ def _wait_until_ready(port: int) -> None:
             time.sleep(0.02)
             continue
         try:
-            assert connection.call([b"PING"]) == b"+PONG\r\n"
+            assert connection.call([b"PING"]) in (b"+PONG\r\n", b"-NOAUTH Authentication required.\r\n")
             return
         finally:
             connection.close()

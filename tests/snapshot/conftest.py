@@ -21,7 +21,8 @@ from mpkv.snapshot.child import write_inline
 from mpkv.snapshot.format import checksum
 from mpkv.snapshot.join import Joined, join_parts
 from mpkv.snapshot.reader import LoadResult, load
-from mpkv.workers.keyspace import Database, Keyspace
+from mpkv.workers.database import Database
+from mpkv.workers.keyspace import Keyspace
 
 #: (database, key) -> (type, value, expiry in ms or -1); a value is bytes, a list, a set, or a dict to values or scores
 Contents = dict[tuple[int, bytes], tuple[str, Any, int]]

@@ -19,7 +19,8 @@ import pytest
 
 from mpkv.snapshot.child import SnapshotChild, fork_child, write_inline
 from mpkv.snapshot.join import join_parts
-from mpkv.workers.keyspace import Database, Keyspace
+from mpkv.workers.database import Database
+from mpkv.workers.keyspace import Keyspace
 
 MEGABYTE = 1 << 20
 
@@ -160,7 +161,7 @@ def test_the_child_dies_with_its_parent(tmp_path: Path) -> None:
     program = (
         "import sys, time\n"
         "from mpkv.snapshot.child import fork_child\n"
-        "from mpkv.workers.keyspace import Database, Keyspace\n"
+        "from mpkv.workers.database import Database\nfrom mpkv.workers.keyspace import Keyspace\n"
         "keyspace = Keyspace(1)\n"
         "Database(keyspace, 0).set_string(b'key', bytes(1 << 20))\n"
         "print(fork_child(keyspace, sys.argv[1]).pid, flush=True)\n"

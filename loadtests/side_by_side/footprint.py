@@ -1,0 +1,134 @@
+"""What a server costs when nobody asks: memory per key and per connection, CPU when idle, time to start."""
+
+from __future__ import annotations
+
+import resource
+import socket
+import time
+from contextlib import ExitStack
+from statistics import median
+from typing import Final
+
+from side_by_side.lines import fill_keyspace
+from side_by_side.report import NONE, Requirement, Section, Table, count, decimal, ratio
+from side_by_side.servers import HOST, Server, Session
+from side_by_side.settings import Settings
+
+_VALUE_BYTES: Final = 32
+#: After a start, or a load, until what a server does afterwards (rehashing, giving memory back) is done.
+_SETTLE_S: Final = 2.0
+
+_CONNECTIONS: Final = 1000
+_CONNECTIONS_PROMISE_BYTES: Final = 20_000_000
+_IDLE_PROMISE_PERCENT: Final = 1.0
+_START_PROMISE_S: Final = 1.0
+
+
+def measure_memory(settings: Settings) -> Section:
+    """Growth of the proportional set size of all processes by key."""
+    keys = 200_000 if settings.quick else 2_000_000
+    settings.progress.section("memory", 2)
+    table = Table(["server", "empty MB", "with keys MB", "bytes per key", "ratio"])
+    found = []
+    with ExitStack() as stack:
+        for server in settings.start_both(stack):
+            settings.progress.step(server.name)
+            # what a server allocates once, for its first client and first commands, is not the keys'
+            _load_and_settle(server, 1000)
+            empty = server.pss_bytes()
+            _load_and_settle(server, keys)
+            full = server.pss_bytes()
+            found.append((server.name, empty, full, (full - empty) / (keys - 1000)))
+    times = found[0][3] / found[1][3] if len(found) > 1 else None
+    for at, (name, empty, full, per_key) in reversed(list(enumerate(found))):
+        sizes = [decimal(empty / 1e6, 1), decimal(full / 1e6, 1), decimal(per_key, 1)]
+        table.rows.append([name, *sizes, ratio(times if at == 0 else None)])
+    text = f"{keys:,} strings, keys of 16 and values of {_VALUE_BYTES} bytes; proportional set size of all processes."
+    return Section("Memory per key", [text, table])
+
+
+def _load_and_settle(server: Server, keys: int) -> None:
+    with Session(server.port) as session:
+        fill_keyspace(session, keys, b"x" * _VALUE_BYTES)
+    time.sleep(_SETTLE_S)
+
+
+def measure_connections(settings: Settings) -> Section:
+    """Growth of memory by idle connections."""
+    settings.progress.section("connections", 2)
+    _allow_descriptors(_CONNECTIONS + 200)
+    table = Table(["server", f"{_CONNECTIONS:,} connections MB", "bytes each"])
+    grown = []
+    with ExitStack() as stack:
+        for server in settings.start_both(stack):
+            settings.progress.step(server.name)
+            time.sleep(_SETTLE_S)
+            before = server.pss_bytes()
+            sockets = [_asked_once(server.port) for _ in range(_CONNECTIONS)]
+            time.sleep(_SETTLE_S)
+            grown.append((server.name, server.pss_bytes() - before))
+            for connection in sockets:
+                connection.close()
+    for name, size_bytes in reversed(grown):
+        table.rows.append([name, decimal(size_bytes / 1e6), count(size_bytes / _CONNECTIONS)])
+    text = "Each has asked once, and is idle. Without the kernel's buffers."
+    section = Section("Memory of idle connections", [text, table])
+    limit = f"{_CONNECTIONS:,} idle connections: less than {_CONNECTIONS_PROMISE_BYTES / 1e6:.0f} MB"
+    section.requirements = [Requirement(limit, f"{grown[0][1] / 1e6:.1f} MB", grown[0][1] < _CONNECTIONS_PROMISE_BYTES)]
+    return section
+
+
+def _asked_once(port: int) -> socket.socket:
+    connection = socket.create_connection((HOST, port))
+    connection.sendall(b"*2\r\n$3\r\nGET\r\n$4\r\nnone\r\n")
+    connection.recv(64)
+    return connection
+
+
+def _allow_descriptors(wanted: int) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def measure_idle(settings: Settings) -> Section:
+    """CPU time of all processes while nobody asks."""
+    seconds = 4.0 if settings.quick else 10.0
+    settings.progress.section("idle", 1)
+    with ExitStack() as stack:
+        found = settings.start_both(stack)
+        settings.progress.step("all servers, at once")
+        time.sleep(_SETTLE_S)
+        before = [server.cpu_ns() for server in found]
+        time.sleep(seconds)
+        used = [{role: (ns - old[role]) / seconds / 1e7 for role, ns in server.cpu_ns().items()}
+                for server, old in zip(found, before, strict=True)]  # fmt: skip
+    table = Table(["server", "CPU %", "= main", "+ frontend", "+ workers"])
+    for server, percent in reversed(list(zip(found, used, strict=True))):
+        roles = [decimal(percent[role]) if role in percent else NONE for role in ("main", "frontend", "workers")]
+        table.rows.append([server.name, decimal(sum(percent.values())), *roles])
+    total = sum(used[0].values())
+    section = Section("CPU when idle", [f"Of one core, over {seconds:.0f} s, all processes.", table])
+    limit = f"idle: less than {_IDLE_PROMISE_PERCENT:.0f} % CPU in all"
+    section.requirements = [Requirement(limit, f"{total:.2f} %", total < _IDLE_PROMISE_PERCENT)]
+    return section
+
+
+def measure_startup(settings: Settings) -> Section:
+    """From the start of the process to the first answer about a key, with an empty store."""
+    starts = 3 if settings.quick else 5
+    settings.progress.section("startup", starts)
+    taken: dict[str, list[float]] = {}
+    for number in range(starts):
+        settings.progress.step(f"start {number + 1}")
+        with ExitStack() as stack:
+            for server in settings.start_both(stack):
+                taken.setdefault(server.name, []).append(server.start_s)
+    table = Table(["server", "median ms", "most ms"])
+    for name, times in reversed(taken.items()):
+        table.rows.append([name, count(median(times) * 1000), count(max(times) * 1000)])
+    mine = median(next(iter(taken.values())))
+    section = Section("Time to start", [f"Empty store, {starts} starts.", table])
+    limit = f"start: less than {_START_PROMISE_S:.0f} s"
+    section.requirements = [Requirement(limit, f"{mine:.2f} s", mine < _START_PROMISE_S)]
+    return section

@@ -1,0 +1,122 @@
+"""The end of the whole server, in order and out of order."""
+
+import os
+import signal
+import threading
+import time
+
+import psutil
+
+from mpkv.testing import Server
+from tests.faults.token_load import KEYS, Client, TokenLoad, faulty_server, kill, temporary_files, totals, wait_until
+
+#: After the supervisor's death everybody is gone within this, when there is little to save.
+GONE_S = 20.0
+
+
+def start_again(server: Server) -> Client:
+    """On the same folders, as a service manager would."""
+    server.start()
+    return Client(server)
+
+
+def test_a_killed_supervisor_takes_all_with_it_and_the_data_are_saved() -> None:
+    with faulty_server(save="3600 1") as server:
+        Client(server).set_all(b"kept")
+        kill(server, "supervisor")
+        wait_until(lambda: not server.family(), "all processes are gone", GONE_S)
+        assert not server.is_running
+        assert list(server.runtime_dir.glob("w*"))  # nobody was there to clear it
+        client = start_again(server)
+        assert client.tokens() == {b"kept"}
+        assert not [path.name for path in server.runtime_dir.glob("w*") if not path.name.endswith(".1.1")]
+
+
+def test_a_killed_supervisor_under_load_leaves_whole_writes() -> None:
+    with faulty_server(save="3600 1") as server:
+        with TokenLoad(server) as load:
+            load.go_on()
+            kill(server, "supervisor")
+            wait_until(lambda: not server.family(), "all processes are gone", GONE_S)
+        assert load.tears == []
+        assert len(start_again(server).tokens()) == 1
+
+
+def test_when_all_are_killed_the_last_snapshot_is_there() -> None:
+    with faulty_server(save="3600 1") as server:
+        client = Client(server)
+        client.set_all(b"saved")
+        assert client.call("SAVE") == b"OK"
+        client.call("DEBUG", "POPULATE", 200_000, "filler")
+        client.call("BGSAVE")
+        for pid in server.family():
+            os.kill(pid, signal.SIGKILL)
+            totals["kills"] += 1
+        wait_until(lambda: not server.family(), "all processes are gone")
+        assert not server.is_running
+        client = start_again(server)
+        assert client.tokens() == {b"saved"}
+        assert temporary_files(server) == []
+
+
+def test_a_stop_under_load_saves_everything_that_was_answered() -> None:
+    with faulty_server(save="3600 1") as server:
+        answered: list[int] = []
+
+        def count_up() -> None:
+            client = Client(server)
+            try:
+                while True:
+                    answered.append(client.call("INCR", KEYS[len(answered) % len(KEYS)]))  # type: ignore[arg-type]
+            except (EOFError, OSError):
+                return
+
+        thread = threading.Thread(target=count_up)
+        thread.start()
+        wait_until(lambda: len(answered) > 200, "the load goes")
+        server.stop()
+        thread.join()
+        client = start_again(server)
+        total = sum(int(client.call("GET", key)) for key in KEYS)  # type: ignore[call-overload]
+        assert total in (len(answered), len(answered) + 1)  # the last one's answer may have been lost
+
+
+def test_a_stop_during_a_snapshot_saves_what_is_newer_than_it() -> None:
+    with faulty_server(save="3600 1") as server:
+        client = Client(server)
+        client.call("DEBUG", "POPULATE", 200_000, "filler")
+        client.set_all(b"old")
+        client.call("BGSAVE")
+        client.set_all(b"new")
+        server.stop()
+        assert start_again(server).tokens() == {b"new"}
+
+
+def test_a_stop_while_a_worker_is_away_waits_for_it_and_saves() -> None:
+    with faulty_server(save="3600 1") as server:
+        client = Client(server)
+        client.set_all(b"saved")
+        client.call("SAVE")
+        client.set_all(b"new")
+        kill(server, "worker 1")
+        server.stop()
+        assert "Saving the final RDB snapshot" in server.log()
+        client = start_again(server)
+        assert client.tokens() == {b"saved", b"new"}  # shard 1 had fallen back, the others kept all
+
+
+def test_a_stop_while_the_frontend_is_away_waits_for_it_and_saves() -> None:
+    with faulty_server(save="3600 1") as server:
+        Client(server).set_all(b"new")
+        kill(server, "frontend")
+        server.stop()
+        assert start_again(server).tokens() == {b"new"}
+
+
+def test_a_start_and_stop_in_one_breath_leaves_nothing() -> None:
+    with faulty_server(save="3600 1") as server:
+        for delay_ms in (0, 100, 400):
+            server.stop()
+            server._launch()
+            time.sleep(delay_ms / 1000)
+        wait_until(lambda: psutil.pid_exists(server.pid), "it was started")
