@@ -30,7 +30,8 @@ cdef class Link:
     cdef uint64_t head, tail, room  # room: a power of two
     cdef readonly uint64_t in_flight_bytes
     cdef public uint64_t in_flight_limit
-    cdef object retained            # deque of [batch, envelopes not answered]
+    cdef object retained            # deque of (batch, its envelopes); popped when all of them are answered
+    cdef uint64_t front_left        # envelopes of the oldest that are not answered
     cdef object unsent              # batches that ZeroMQ had no room for
     cdef dict late                  # number -> (receiver, index, envelope) of blocked requests
     cdef object on_event

@@ -253,7 +253,9 @@ cdef class Link:
 
     def _retain(self) -> bytes:
         batch = self._seal()
-        self.retained.append([batch, self.count])
+        if not self.retained:
+            self.front_left = self.count
+        self.retained.append((batch, self.count))
         begin_batch(&self.out)
         self.count = 0
         return batch
@@ -380,10 +382,11 @@ cdef class Link:
                 )
             self.head += 1
             self.in_flight_bytes -= expected.size
-            front = self.retained[0]
-            front[1] -= 1
-            if front[1] == 0:
+            self.front_left -= 1
+            if self.front_left == 0:
                 self.retained.popleft()
+                if self.retained:
+                    self.front_left = self.retained[0][1]
             try:
                 receiver.deliver(expected.index, head.kind, payload, head.size)
             finally:

@@ -78,9 +78,9 @@ class Frontend:
     def connect(self) -> FakeWorker:
         self.incarnation += 1
         endpoint = f"ipc://{self.folder}/w{self.incarnation}"
-        worker = FakeWorker(self.context, endpoint)
+        self.worker = FakeWorker(self.context, endpoint)
         self.link.open(endpoint, EPOCH, self.incarnation)
-        return worker
+        return self.worker
 
     def request(self) -> int:
         """Give the link a command; its number."""
