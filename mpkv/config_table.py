@@ -396,9 +396,10 @@ _LIFECYCLE = (
 )
 
 _PROCESSES = (
-    _row("workers", Number(0, 1024), "0", "I",
+    _row("workers", Number(0, 256), "0", "I",
          "Worker processes; 0 = the cores this service may use, less one, at least 1"),
     _row("runtime-dir", _TEXT, "", "I", "Directory of internal sockets; empty = chosen automatically"),
+    _row("link-rings", _YES_NO, "yes", "I", "Batches travel in shared memory; no = all through ZeroMQ"),
     _row("restart-limit", Number(1, 10_000), "15", "I", "Deaths of one process within a minute: then it stays down"),
     _row("io-threads", Number(1, 128), "1", "IU", "No effect: the cores are used through `workers`"),
     _row("io-threads-do-reads", _YES_NO, "no", "IU", "No effect: the cores are used through `workers`"),
@@ -437,7 +438,7 @@ ALIASES: Final[dict[str, Directive]] = {row.alias: row for row in DIRECTIVES.val
 #: What only mpkv has.
 OWN: Final = frozenset({
     "workers", "metrics-port", "metrics-bind", "runtime-dir", "client-max-inflight", "worker-max-inflight",
-    "restart-limit", "debug-disable-intents", "debug-ignore-epoch",
+    "link-rings", "restart-limit", "debug-disable-intents", "debug-ignore-epoch",
 })  # fmt: skip
 
 

@@ -5,6 +5,7 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 from mpkv.buffer cimport Buffer
 from mpkv.frontend.pending cimport Receiver
 from mpkv.resp.parser cimport arg_t
+from mpkv.shm.ring cimport Ring
 from mpkv.wire cimport reply_t, request_t
 
 
@@ -21,6 +22,8 @@ cdef class Link:
     cdef readonly object incarnation
     cdef uint32_t epoch
     cdef object socket
+    cdef Ring requests, replies     # None: everything goes through ZeroMQ
+    cdef int bell                   # wakes the worker
     cdef object clock
     cdef Buffer out                 # the batch that is being filled
     cdef uint32_t count             # its envelopes
@@ -42,6 +45,8 @@ cdef class Link:
     ) except -1
     cdef int _expect(self, Receiver receiver, uint64_t index, uint64_t number, uint64_t size) except -1
     cdef int flush(self) except -1
+    cdef bint _transmit(self, bytes batch) except -1
+    cdef int _take_batch(self, const char* at, size_t size) except -1
     cdef int drain(self, int most) except -1
     cdef int _append_raw(self, bytes envelope) except -1
     cdef int _deliver(self, reply_t* head, const char* payload) except -1

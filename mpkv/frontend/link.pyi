@@ -1,6 +1,7 @@
 from collections.abc import Callable, Sequence
 
 from mpkv.frontend.pending import Receiver
+from mpkv.shm.ring import Ring
 
 HIGH_WATER_MARK: int
 
@@ -24,7 +25,10 @@ class Link:
         on_event: Callable[[Link, bytes], object],
         in_flight_limit: int = ...,
     ) -> None: ...
-    def open(self, endpoint: str, epoch: int, incarnation: int) -> int: ...
+    def open(
+        self, endpoint: str, epoch: int, incarnation: int, requests: Ring | None = None, replies: Ring | None = None,
+        bell: int = -1,
+    ) -> int: ...
     def close(self) -> None: ...
     def forget_executed(self, executing: int) -> int: ...
     def resend(self) -> int: ...

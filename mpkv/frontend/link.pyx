@@ -5,8 +5,10 @@ is large. Replies come back in the same order (R2), so a ring of expected replie
 Batches are kept until all their envelopes are answered: when the worker dies, what it had not begun is sent to its
 successor, in order.
 
-ZeroMQ's part is small on purpose. A link is one PAIR socket that lives as long as both its ends do: every incarnation
-of either gets a fresh socket and endpoint, the old one is closed with linger 0, and automatic reconnection is never
+A link is one PAIR socket and two rings in shared memory, which carry every batch that fits them: waking ZeroMQ's
+threads costs more than a small batch. A batch that is too large goes through the socket, its place in the order kept
+by a marker. A link lives as long as both its ends do: every incarnation of either gets a fresh socket and endpoint
+and emptied rings of a new generation, the old socket is closed with linger 0, and automatic reconnection is never
 relied on. What bounds the queue is `in_flight_limit`, not the high-water mark, which is set beyond it.
 """
 
@@ -22,6 +24,7 @@ from mpkv.wire cimport (
 )
 
 import logging
+import os
 from collections import deque
 from functools import cache
 
@@ -48,6 +51,11 @@ HIGH_WATER_MARK = 100_000
 def _context():
     """One I/O thread serves all links of this process."""
     return zmq.Context(io_threads=1)
+
+
+def link_generation(epoch: int, incarnation: int) -> int:
+    """What a ring is marked with: both ends of the link whose batches it carries."""
+    return epoch << 32 | incarnation
 
 
 class LinkFault(Exception):
@@ -79,9 +87,15 @@ cdef class Link:
 
     # -- life ----------------------------------------------------------------------------------------------------------
 
-    def open(self, endpoint: str, epoch: int, incarnation: int) -> int:
-        """Connect to an incarnation of the worker; the descriptor to watch."""
+    def open(
+        self, endpoint: str, epoch: int, incarnation: int, Ring requests=None, Ring replies=None, int bell=-1
+    ) -> int:
+        """Connect to an incarnation of the worker; the descriptor to watch.
+
+        With rings (and the eventfd that wakes the worker) batches travel in shared memory, as far as they fit.
+        """
         assert not self.up and self.socket is None
+        self.requests, self.replies, self.bell = requests, replies, bell
         socket = _context().socket(zmq.PAIR)
         socket.linger = 0
         socket.sndhwm = socket.rcvhwm = HIGH_WATER_MARK
@@ -93,6 +107,10 @@ cdef class Link:
         self.incarnation = incarnation
         self.sent_batches = self.received_batches = 0
         self.up = True
+        if requests is not None:
+            replies.reset(link_generation(epoch, incarnation))
+            requests.reset(link_generation(epoch, incarnation))
+            os.eventfd_write(bell, 1)
         if self.count:          # given to this link while it was down
             self._retain()
         return socket.FD
@@ -271,13 +289,8 @@ cdef class Link:
         self.sent_bytes += PyBytes_GET_SIZE(batch)
         if tick:
             begin_batch(&self.out)
-        if self.unsent:
+        if self.unsent or not self._transmit(batch):
             self.unsent.append(batch)
-        else:
-            try:
-                self.socket.send(batch, NOBLOCK)
-            except zmq.Again:
-                self.unsent.append(batch)
 
     cdef int flush(self) except -1:
         """Send the batch, unless one is under way and this one is small: then it gathers more until the other is
@@ -293,13 +306,28 @@ cdef class Link:
                 self.flush_now()
         return 0
 
-    def retry(self) -> None:
-        """Send what ZeroMQ had no room for before."""
-        while self.unsent:
+    cdef bint _transmit(self, bytes batch) except -1:
+        """Give a batch to the ring, or to ZeroMQ if it is too large for that; False: there is no room."""
+        if self.requests is not None and <uint64_t>PyBytes_GET_SIZE(batch) <= self.requests.most:
+            if not self.requests.publish(PyBytes_AS_STRING(batch), PyBytes_GET_SIZE(batch)):
+                return False
+        else:
+            if self.requests is not None and not self.requests.takes_marker():
+                return False
             try:
-                self.socket.send(self.unsent[0], zmq.NOBLOCK)
+                self.socket.send(batch, NOBLOCK)
             except zmq.Again:
-                return
+                return False
+            if self.requests is None:
+                return True
+            self.requests.put_marker()      # in its place among the others
+        if self.requests.must_wake():
+            os.eventfd_write(self.bell, 1)
+        return True
+
+    def retry(self) -> None:
+        """Send what there was no room for before."""
+        while self.unsent and self._transmit(self.unsent[0]):
             self.unsent.popleft()
 
     def hello(self, receiver) -> None:
@@ -333,35 +361,51 @@ cdef class Link:
 
     cdef int drain(self, int most) except -1:
         """Deliver replies that have arrived, at most `most` batches; 1 if there may be more."""
-        cdef const char* at
-        cdef const char* end
+        cdef const char* message
+        cdef size_t size
+        cdef int found
+        cdef int rounds = 0
+        while self.socket is not None and rounds < most:
+            if self.replies is not None:
+                found = self.replies.look(&message, &size)
+                if found == 0:
+                    if self.replies.doze():
+                        return 0
+                    continue
+                if found == 1:
+                    self._take_batch(message, size)
+                    self.replies.drop()
+                    rounds += 1
+                    continue
+            if not self.socket.get(EVENTS) & POLLIN:
+                return 0
+            whole = self.socket.recv(NOBLOCK)
+            if self.replies is not None:
+                self.replies.drop()
+            self._take_batch(PyBytes_AS_STRING(whole), PyBytes_GET_SIZE(whole))
+            rounds += 1
+        return 1 if self.socket is not None else 0
+
+    cdef int _take_batch(self, const char* at, size_t size) except -1:
+        """Deliver the replies of one batch."""
+        cdef const char* end = at + size
         cdef const char* payload
         cdef batch_t batch
         cdef reply_t head
-        cdef int rounds = 0
-        socket = self.socket
-        while socket is not None and rounds < most:
-            if not socket.get(EVENTS) & POLLIN:
-                return 0
-            message = socket.recv(NOBLOCK)
-            rounds += 1
-            at = PyBytes_AS_STRING(message)
-            end = at + PyBytes_GET_SIZE(message)
-            self.received_bytes += PyBytes_GET_SIZE(message)
-            if open_batch(at, end - at, &batch) < 0:
-                raise LinkFault(f"shard {self.shard} sent what is no batch")
-            if batch.epoch != self.epoch:
-                self.discarded += 1
-                continue
-            self.received_batches += 1
-            self.batches_in += 1
-            if batch.counter != self.received_batches:
-                raise LinkFault(f"shard {self.shard} sent batch {batch.counter} where {self.received_batches} was due")
-            at += sizeof(batch_t)
-            while next_reply(&at, end, &head, &payload) == 1:
-                self._deliver(&head, payload)
-            socket = self.socket
-        return 1 if socket is not None else 0
+        self.received_bytes += size
+        if open_batch(at, size, &batch) < 0:
+            raise LinkFault(f"shard {self.shard} sent what is no batch")
+        if batch.epoch != self.epoch:
+            self.discarded += 1
+            return 0
+        self.received_batches += 1
+        self.batches_in += 1
+        if batch.counter != self.received_batches:
+            raise LinkFault(f"shard {self.shard} sent batch {batch.counter} where {self.received_batches} was due")
+        at += sizeof(batch_t)
+        while next_reply(&at, end, &head, &payload) == 1:
+            self._deliver(&head, payload)
+        return 0
 
     def drain_rest(self) -> None:
         """The worker has died: take the replies that it had still sent."""

@@ -18,6 +18,7 @@ import gc
 import hashlib
 import hmac
 import logging
+import os
 import resource
 import signal
 import socket
@@ -54,6 +55,7 @@ from mpkv.resp.encoder import encode_bytes
 from mpkv.resp.replies import NO_REPLY, OK, QUEUED, Messages, Status
 from mpkv.shm.board import Board
 from mpkv.shm.layout import State
+from mpkv.shm.ring import Ring
 from mpkv.shm.segment import Segment
 from mpkv.wire import CONTROL_NUMBERS
 
@@ -98,7 +100,7 @@ _BLOCKED_NEWS: Final = struct.Struct("=qQq")
 class Frontend:
     """All state of the process; handlers reach it as ``conn.server``."""
 
-    def __init__(self, channel: Channel, segment: Segment, config: Config, runtime: str, epoch: int) -> None:
+    def __init__(self, channel: Channel, segment: Segment, config: Config, setup: Message, epoch: int) -> None:
         self.channel = channel
         self.segment = segment
         self.config = config
@@ -115,7 +117,9 @@ class Frontend:
         }
         self.loop = asyncio.get_running_loop()
         self._now_ms = 0
-        self.intents = IntentRing(segment.area("intents"), runtime, enabled=not config.debug_disable_intents)
+        self.intents = IntentRing(segment.area("intents"), setup["runtime"], enabled=not config.debug_disable_intents)
+        self._bell: int = setup["frontend_bell"]
+        self._worker_bells: list[int] = setup["worker_bells"]
         self.links = [
             Link(shard, self.clock_ms, self._take_event, config.worker_max_inflight) for shard in range(self.shards)
         ]
@@ -769,7 +773,7 @@ class Frontend:
     def _link_up(self, message: Message) -> None:
         shard = message["shard"]
         link = self.links[shard]
-        fd = link.open(message["endpoint"], self.epoch, message["incarnation"])
+        fd = link.open(message["endpoint"], self.epoch, message["incarnation"], *self._way_beside(shard))
         self._pollers[shard] = fd
         self.loop.add_reader(fd, self._replies_came)
         if self._recovered:
@@ -784,7 +788,18 @@ class Frontend:
             self.router.control(shard, CONTROL_NUMBERS["config"], words, Answer(lambda *_: None))
         self.router.flush_soon()
 
+    def _way_beside(self, shard: int) -> tuple[Ring, Ring, int] | tuple[()]:
+        """The rings of a shard and what wakes its worker."""
+        if not self.config.link_rings:
+            return ()
+        return Ring(self.segment, 2 * shard), Ring(self.segment, 2 * shard + 1), self._worker_bells[shard]
+
     def _replies_came(self) -> None:
+        self.router.drain()
+
+    def _bell_rang(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            os.eventfd_read(self._bell)
         self.router.drain()
 
     def _callback_failed(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
@@ -880,6 +895,7 @@ class Frontend:
         self.loop.set_exception_handler(self._callback_failed)
         self._note_start()
         self.loop.add_reader(self.channel.fileno(), self.listen_to_supervisor)
+        self.loop.add_reader(self._bell, self._bell_rang)
         self._tick()
         await self.stopped.wait()
 
@@ -1031,7 +1047,7 @@ def main(argv: list[str]) -> int:
     logs.set_up("F", config)
 
     async def serve() -> None:
-        frontend = Frontend(channel, Segment.attach(segment_fd), config, setup["runtime"], epoch)
+        frontend = Frontend(channel, Segment.attach(segment_fd), config, setup, epoch)
         frontend.block.begin()
         frontend.catch_up(setup["changed"])
         try:

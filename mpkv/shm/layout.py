@@ -6,6 +6,7 @@
     names     the commands' names, by number, one per line
     intents   writes with several parts that are under way (the frontend's; see mpkv.frontend.intents)
     slots     the slot map
+    rings     two for each worker: requests to it, replies from it (see mpkv.shm.ring)
     blocks    supervisor, frontend, worker 0 … worker N-1, and the baseline of CONFIG RESETSTAT
 
 A block has one writer, the process it belongs to, and any number of readers; there are no locks. All its numbers are
@@ -37,6 +38,8 @@ RUN_ID_BYTES: Final = 40
 
 INTENTS_BYTES: Final = 16 << 20
 SLOTS_BYTES: Final = 32 << 10
+#: One ring, its header included: a few dozen batches of a busy server, and no more than the cache likes.
+RING_BYTES: Final = 512 << 10
 
 
 class State(enum.IntEnum):
@@ -232,6 +235,10 @@ class Shape:
     slots_bytes: int = SLOTS_BYTES
 
     @property
+    def ring_bytes(self) -> int:
+        return RING_BYTES
+
+    @property
     def databases_offset(self) -> int:
         """Within a block."""
         return (len(BLOCK_HEADER) + len(COUNTERS)) * WORD
@@ -255,7 +262,7 @@ class Shape:
         """Name -> (offset, size)."""
         sizes = {
             "header": PAGE, "names": self.names_bytes, "intents": self.intents_bytes, "slots": self.slots_bytes,
-            "blocks": self.blocks * self.block_bytes,
+            "rings": 2 * self.workers * self.ring_bytes, "blocks": self.blocks * self.block_bytes,
         }  # fmt: skip
         places = {}
         offset = 0

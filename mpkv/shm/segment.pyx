@@ -120,6 +120,11 @@ cdef class Segment:
             raise IndexError(f"there is no block {number}")
         return self.area_pointer("blocks") + number * <Py_ssize_t>self.shape.block_bytes
 
+    cdef char* ring_pointer(self, Py_ssize_t number) except NULL:
+        if not 0 <= number < 2 * self.shape.workers:
+            raise IndexError(f"there is no ring {number}")
+        return self.area_pointer("rings") + number * <Py_ssize_t>self.shape.ring_bytes
+
     def close(self):
         """Close the descriptor. The mapping goes with the object and the last view of it."""
         if self.fd >= 0:

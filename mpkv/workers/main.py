@@ -26,6 +26,7 @@ from mpkv.control import Channel, Closed, Message
 from mpkv.resp.replies import OK
 from mpkv.shm.board import Block
 from mpkv.shm.layout import FIRST_WORKER, FRONTEND, State
+from mpkv.shm.ring import Ring
 from mpkv.shm.segment import Segment
 from mpkv.snapshot.child import fork_child, write_inline
 from mpkv.snapshot.damage import SnapshotDamaged
@@ -41,7 +42,7 @@ from mpkv.workers.blocking import Waiters
 from mpkv.workers.execute import Executor
 from mpkv.workers.expire import ExpireCycle, budget_us
 from mpkv.workers.keyspace import Keyspace
-from mpkv.workers.link import WorkerLink
+from mpkv.workers.link import Rings, WorkerLink
 
 logger = logging.getLogger(__name__)
 
@@ -56,7 +57,10 @@ ORPHAN_SECONDS: Final = 10.0
 class Worker:
     """One shard's process."""
 
-    def __init__(self, channel: Channel, segment: Segment, config: Config, shard: int, incarnation: int) -> None:
+    def __init__(
+        self, channel: Channel, segment: Segment, config: Config, shard: int, incarnation: int, *,
+        bells: tuple[int, int],
+    ) -> None:
         self.channel = channel
         self.segment = segment
         self.config = config
@@ -67,7 +71,8 @@ class Worker:
         self.keyspace = Keyspace(config.databases, shard, self.shards)
         self.databases = [self.keyspace.database(index) for index in range(config.databases)]
         self.waiters = Waiters(self.keyspace, self.databases)
-        self.link = WorkerLink(ignore_epoch=config.debug_ignore_epoch)
+        rings = Rings(Ring(segment, 2 * shard), Ring(segment, 2 * shard + 1), *bells) if config.link_rings else None
+        self.link = WorkerLink(rings, ignore_epoch=config.debug_ignore_epoch)
         self.executor = Executor(
             self.keyspace, self.databases, spec.load(), self.block, self.link.send, self._control, self.waiters
         )
@@ -184,7 +189,7 @@ class Worker:
     def _obey(self, message: Message) -> None:
         if message["kind"] == "link":
             self._end_child()  # nobody waits for that snapshot any more
-            self.link.listen(message["endpoint"], message["epoch"])
+            self.link.listen(message["endpoint"], message["epoch"], self.incarnation)
             self.executor.start_epoch(message["epoch"])
             # clients of an earlier frontend are gone, and so is what they waited for and watched
             for number in self.waiters.numbers():
@@ -354,7 +359,8 @@ def main(argv: list[str]) -> int:
         process.disable_huge_pages()
     process.set_title(f"worker {shard}", config)
     logs.set_up(f"W{shard}", config)
-    worker = Worker(channel, Segment.attach(segment_fd), config, shard, incarnation)
+    bells = setup["worker_bells"][0], setup["frontend_bell"]
+    worker = Worker(channel, Segment.attach(segment_fd), config, shard, incarnation, bells=bells)
     worker.block.begin()
     if not worker.load():
         return 1

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from mpkv.snapshot.child import SnapshotChild, fork_child, write_inline
@@ -43,10 +44,15 @@ def wait_until(condition: Any) -> None:
 @pytest.fixture(autouse=True)
 def no_descriptor_and_no_child_is_left() -> Iterator[None]:
     before = set(os.listdir("/proc/self/fd"))
+    family = children()
     yield
     assert len(os.listdir("/proc/self/fd")) == len(before)
-    with pytest.raises(ChildProcessError):
-        os.waitpid(-1, os.WNOHANG)
+    assert children() == family
+
+
+def children() -> set[int]:
+    """The children of this process, zombies included; servers that other tests share are among them."""
+    return {child.pid for child in psutil.Process().children()}
 
 
 @contextmanager
@@ -110,7 +116,9 @@ def test_the_child_has_no_handlers_of_its_parent_a_name_and_patience(tmp_path: P
     signal.signal(signal.SIGUSR1, before)
     assert status["Name"].strip() == "saving-a-very-l"
     assert int(status["SigBlk"], 16) == 0
-    assert int(status["SigCgt"], 16) == 0
+    # 32 and 33 are glibc's own, which nobody else may touch
+    caught = {number for number in range(1, 65) if int(status["SigCgt"], 16) >> (number - 1) & 1}
+    assert caught <= {32, 33}
     ignored = {number for number in range(1, 65) if int(status["SigIgn"], 16) >> (number - 1) & 1}
     assert ignored == {signal.SIGINT, signal.SIGPIPE, signal.SIGXFSZ}
     assert niceness == os.getpriority(os.PRIO_PROCESS, 0) + 5
