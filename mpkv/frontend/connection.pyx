@@ -182,7 +182,9 @@ cdef class Connection(Receiver):
         cdef size_t left = self.input.size - self.start
         if self.closed:
             return 0
-        if self.stopped:
+        if self.stopped & STOP_BLOCKED and left <= self.router.query_buffer_limit:
+            return 0        # it may wait for ever, and only reading tells that it has gone
+        if self.stopped and not self.stopped & STOP_BLOCKED:
             if left > INPUT_PAUSE and not self.reading_paused:
                 self.reading_paused = True
                 self.router.block.add(BACK_PRESSURE_PAUSES, 1)

@@ -62,3 +62,16 @@ def test_a_hundred_waiters_are_served_in_the_order_they_came(server: Server) -> 
     assert [waiter.read(len(reply)) for waiter, reply in zip(waiters, expected, strict=True)] == expected
     for connection in (*waiters, other):
         connection.close()
+
+
+def test_a_blocked_client_that_leaves_is_noticed_however_much_it_has_sent(server: Server) -> None:
+    blocked, other = Connection(server.port), Connection(server.port)
+    blocked.send([[b"BLPOP", b"nothing", b"0"], *([[b"SET", b"key", bytes(1000)]] * 3000)])
+    while b"blocked_clients:1\r\n" not in other.call([b"INFO", b"clients"]):
+        time.sleep(0.01)
+    blocked.close()
+    end = time.monotonic() + 10
+    while b"blocked_clients:0\r\n" not in other.call([b"INFO", b"clients"]):
+        assert time.monotonic() < end, "the client has gone and still waits"
+        time.sleep(0.01)
+    other.close()
