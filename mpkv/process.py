@@ -17,6 +17,8 @@ from mpkv.config import Config
 
 _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_THP_DISABLE: Final = 41
+_M_TRIM_THRESHOLD: Final = -1
+_M_MMAP_THRESHOLD: Final = -3
 
 
 def follow_parent(parent: int) -> None:
@@ -35,6 +37,17 @@ def is_alive(pid: int) -> bool:
             return stat.read().rpartition(b")")[2].split()[0] not in (b"Z", b"X")
     except OSError:
         return False
+
+
+def give_memory_back() -> None:
+    """Have malloc map blocks of 1 MiB and more on their own, so that they go back to the system when they are freed.
+
+    Left to itself glibc raises that size with every large block that is freed, and a few large values keep a heap of
+    hundreds of megabytes.
+    """
+    libc = ctypes.CDLL(None)
+    libc.mallopt(_M_MMAP_THRESHOLD, 1 << 20)
+    libc.mallopt(_M_TRIM_THRESHOLD, 4 << 20)
 
 
 def disable_huge_pages() -> None:

@@ -37,6 +37,8 @@ cdef class Connection(Receiver):
     cdef uint32_t stopped
     cdef bint reading_paused
     cdef uint64_t blocked_index         # the place of the request that waits for a key
+    cdef uint64_t window        # replies it may be owed at once
+    cdef int64_t reply_size     # a running mean
     cdef uint64_t next_in, next_out     # places given to requests; the place of the next reply to leave
     cdef stash_t* stash         # a ring by place
     cdef uint64_t stash_room
@@ -75,5 +77,6 @@ cdef class Connection(Receiver):
     cdef int _after_reply(self) except -1
     cdef int _answer(self, const char* data, size_t size) except -1
     cdef bint _is_over_its_share(self) noexcept
+    cdef void _learn_window(self, size_t size) noexcept
     cdef int _hand_over(self) except -1
     cdef int _update_reading(self) except -1

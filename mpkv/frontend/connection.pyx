@@ -3,11 +3,11 @@
 A request takes a *place* when it is dispatched; its reply leaves when those of all earlier places have left. Replies
 usually come in order and go straight into the output buffer; one that overtakes is put aside in a small ring.
 
-What bounds a connection: a slice of requests per turn of the loop (`SLICE`), so that a deep pipeline does not delay the
-others; the number of its replies outstanding (`MOST_OUTSTANDING`) and the bytes of its requests under way
-(client-max-inflight); while it is stopped, reading pauses at `INPUT_PAUSE` bytes that wait to be parsed; a request that
-outgrows the query-buffer limit closes it, and so does output beyond the client's limit. While it is `stopped`, for any
-of the reasons in connection.pxd, nothing is parsed.
+What bounds a connection: a slice of requests per turn of the loop (`SLICE`), so that a deep pipeline does not delay
+the others; the number of its replies outstanding (`MOST_OUTSTANDING`, fewer if they are large) and the bytes of its
+requests under way (client-max-inflight); while it is stopped, reading pauses at `INPUT_PAUSE` bytes that wait to be
+parsed; a request that outgrows the query-buffer limit closes it, and so does output beyond the client's limit. While
+it is `stopped`, for any of the reasons in connection.pxd, nothing is parsed.
 
 All connections read into one shared buffer; bytes are copied only when a request is incomplete. An idle connection owns
 no buffers.
@@ -41,7 +41,11 @@ cdef extern from "<sys/socket.h>" nogil:
 cdef enum:
     SHARED_BUFFER = 256 * 1024
     SLICE = 256                     # requests of one connection in one turn
-    MOST_OUTSTANDING = 4096         # replies a connection may be owed
+    MOST_OUTSTANDING = 4096         # replies a connection may be owed, if they are small
+    FIRST_OUTSTANDING = 64          # … and while nothing is known of them yet
+    LEAST_OUTSTANDING = 2           # … and if they are huge
+    REPLY_BUDGET = 4 << 20          # bytes of replies that may be on their way to it, judged by its last ones
+    SMALL_REPLY = 1000
     INPUT_PAUSE = 1024 * 1024       # unparsed bytes beyond which reading pauses while the connection is stopped
     UNAUTHENTICATED_INPUT = 1024 * 1024
     KEEP_BUFFER = 16 * 1024         # larger buffers are given back when empty
@@ -65,6 +69,7 @@ cdef class Connection(Receiver):
         self.id = id
         self.parser = Parser()
         self.direct_fd = -1
+        self.window = FIRST_OUTSTANDING
         self.protocol = 2
 
     def __dealloc__(self):
@@ -183,7 +188,11 @@ cdef class Connection(Receiver):
         if self.closed:
             return 0
         if self.stopped & STOP_BLOCKED and left <= self.router.query_buffer_limit:
-            return 0        # it may wait for ever, and only reading tells that it has gone
+            # It may wait for ever, and only reading tells that it has gone
+            if self.reading_paused and not self.at_end:
+                self.reading_paused = False
+                self.transport.resume_reading()
+            return 0
         if self.stopped and not self.stopped & STOP_BLOCKED:
             if left > INPUT_PAUSE and not self.reading_paused:
                 self.reading_paused = True
@@ -243,7 +252,7 @@ cdef class Connection(Receiver):
         cdef int routed
         cdef size_t i
         if (
-            self.next_in - self.next_out >= MOST_OUTSTANDING
+            self.next_in - self.next_out >= self.window
             or self.in_flight_bytes > self.router.client_in_flight_limit
         ) and self._is_over_its_share():
             self.stopped |= STOP_IN_FLIGHT
@@ -296,7 +305,7 @@ cdef class Connection(Receiver):
                 self.in_flight_bytes -= self.older_bytes
                 self.older_bytes = self.in_flight_bytes
                 self.mark = self.next_in
-        if self.next_in - self.next_out >= MOST_OUTSTANDING:
+        if self.next_in - self.next_out >= self.window:
             return True
         return self.in_flight_bytes > self.router.client_in_flight_limit
 
@@ -357,11 +366,15 @@ cdef class Connection(Receiver):
             self.server.blocked(self, PyBytes_FromStringAndSize(data, size))
             if self.at_end:
                 self._close_gently()
+            else:
+                self._update_reading()
             return 0
         # A wait usually ends with a LATE; one that was sent again after its shard's death may be served at once
         if kind == LATE or (self.stopped & STOP_BLOCKED and index == self.blocked_index):
             self.server.unblocked(self)
             self.release(STOP_BLOCKED)
+        if size > SMALL_REPLY or self.window != MOST_OUTSTANDING:
+            self._learn_window(size)
         if index == self.next_out:
             self._emit(data, size)
             self.next_out += 1
@@ -369,6 +382,15 @@ cdef class Connection(Receiver):
                 self._take_stashed()
             return self._after_reply()
         return self._put_aside(index, data, size)
+
+    cdef void _learn_window(self, size_t size) noexcept:
+        """How many replies it may be owed, by a running mean of their sizes.
+
+        A short pipeline of requests for large values would else fill a worker, and all memory, before the first of them
+        can be seen to be too much for the client.
+        """
+        self.reply_size += (<int64_t>size - self.reply_size) // 8
+        self.window = max(LEAST_OUTSTANDING, min(MOST_OUTSTANDING, REPLY_BUDGET // (max(self.reply_size, 0) + 1)))
 
     cdef int lose(self, uint64_t index) except -1:
         """The worker died: whether the command was executed is not known, and the client learns that by the end of its
@@ -445,7 +467,7 @@ cdef class Connection(Receiver):
         cdef uint64_t outstanding
         if self.stopped:
             outstanding = self.next_in - self.next_out
-            if self.stopped & STOP_IN_FLIGHT and outstanding <= MOST_OUTSTANDING // 2:
+            if self.stopped & STOP_IN_FLIGHT and outstanding <= self.window // 2:
                 if not self._is_over_its_share():
                     self.release(STOP_IN_FLIGHT)
             if self.stopped & STOP_SETTLING and outstanding == 0:
@@ -570,6 +592,11 @@ cdef class Connection(Receiver):
     @property
     def descriptor(self) -> int:
         return -1 if self.transport is None or self.closed else self.transport.get_extra_info("socket").fileno()
+
+    @property
+    def is_ending(self) -> bool:
+        """Whether it is being closed."""
+        return bool(self.stopped & STOP_CLOSING)
 
     @property
     def is_blocked(self) -> bool:

@@ -348,6 +348,8 @@ class Frontend:
 
     def output_backed_up(self, conn: Connection) -> None:
         """A client does not read: beyond its class's limit it is disconnected."""
+        if conn.is_ending:
+            return
         self.backed_up.add(conn)
         hard, soft, seconds = self.config.client_output_buffer_limit[
             "pubsub" if conn.subscriptions is not None else "normal"
@@ -407,13 +409,22 @@ class Frontend:
                 return errors.unknown_subcommand(spec.name, words[1])
         return spec
 
+    def _note_attack(self) -> None:
+        """A browser was made to talk to us; said once a minute, or the log would be the attack."""
+        if time.monotonic() - self._attack_noted < 60:
+            return
+        self._attack_noted = time.monotonic()
+        logger.warning(
+            "Possible SECURITY ATTACK detected. It looks like somebody is sending POST or Host: commands. "
+            "Connection aborted."
+        )
+
+    _attack_noted = -60.0
+
     def perform(self, conn: Connection, words: list[bytes]) -> bool:
         """Steps 3 to 5 for one request; True: not now, it will be parsed again. Raises NotNow likewise."""
         if words[0].lower() in CROSS_PROTOCOL:
-            logger.warning(
-                "Possible SECURITY ATTACK detected. It looks like somebody is sending POST or Host: commands. "
-                "Connection aborted."
-            )
+            self._note_attack()
             conn.kill()
             return False
         spec = self._named(words)
@@ -1039,6 +1050,7 @@ def main(argv: list[str]) -> int:
     """``python -m mpkv.frontend.main CONTROL_FD SEGMENT_FD PARENT EPOCH LISTENER_FD …``"""
     control_fd, segment_fd, parent, epoch, *listeners = map(int, argv)
     process.follow_parent(parent)
+    process.give_memory_back()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     channel = Channel.inherited(control_fd)
     setup = channel.wait(10)

@@ -348,6 +348,7 @@ def main(argv: list[str]) -> int:
     """``python -m mpkv.workers.main CONTROL_FD SEGMENT_FD PARENT SHARD INCARNATION``"""
     control_fd, segment_fd, parent, shard, incarnation = map(int, argv)
     process.follow_parent(parent)
+    process.give_memory_back()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # Whether to stop decides the frontend, or the supervisor; a SIGTERM says that the latter has died, which its
     # channel says too

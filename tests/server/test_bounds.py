@@ -454,3 +454,18 @@ def test_opening_and_closing_5000_connections_leaks_nothing(server: Server, obse
     cycle(5000)
     wait_until(lambda: clients(observer) == 1, "connections that were closed are still listed")
     assert memory_mb(server) < before + 5
+
+
+def test_a_short_pipeline_of_large_values_fills_no_worker(server: Server, observer: Client):
+    """Two kilobytes of requests ask for half a gigabyte of replies: a worker must not make them all at once."""
+    assert observer.ask(b"SET", b"large", bytes(1_000_000)) == b"+OK"
+    workers = [pid for role, pid in server.processes().items() if role.startswith("worker")]
+    before = sum(map(_proportional_kb, workers)) / 1024
+    assert before > 5
+    with socket.create_connection((server.host, server.port)) as greedy:
+        greedy.sendall(pack_request([b"GET", b"large"]) * 500)
+        grown = 0.0
+        end = time.monotonic() + 2
+        while time.monotonic() < end:
+            grown = max(grown, sum(map(_proportional_kb, workers)) / 1024 - before)
+        assert grown < 150, f"the workers grew by {grown:.0f} MB"

@@ -143,13 +143,12 @@ def test_a_snapshot_is_seen(client: redis.Redis, metrics_port: int) -> None:
 
 def test_back_pressure_is_counted(running: Server, client: redis.Redis, metrics_port: int) -> None:
     before = value(metrics_port, "mpkv_frontend_back_pressure_pauses_total")
-    with socket.create_connection((running.host, running.port), timeout=10) as waiting:
-        # a client that waits goes on sending: what it sends waits too, up to a bound
-        waiting.sendall(b"*3\r\n$5\r\nBLPOP\r\n$2\r\nno\r\n$1\r\n0\r\n")
-        waiting.sendall(b"*2\r\n$3\r\nGET\r\n$6\r\nabsent\r\n" * 100_000)
+    with socket.create_connection((running.host, running.port), timeout=10) as paused:
+        # a client that must wait goes on sending: what it sends waits too, up to a bound
+        client.client_pause(3000)
+        paused.sendall(b"*2\r\n$3\r\nGET\r\n$6\r\nabsent\r\n" * 100_000)
         until(lambda: value(metrics_port, "mpkv_frontend_back_pressure_pauses_total") > before)
         until(lambda: value(metrics_port, "mpkv_frontend_paused_clients") == 1)
-        client.lpush("no", "x")
         until(lambda: value(metrics_port, "mpkv_frontend_paused_clients") == 0)
     until(lambda: client.info("clients")["connected_clients"] == 1)
 
