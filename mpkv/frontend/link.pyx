@@ -407,6 +407,11 @@ cdef class Link:
             self._deliver(&head, payload)
         return 0
 
+    def attend(self) -> None:
+        """ZeroMQ's descriptor is readable: let it do what it wants, or it stays so for ever."""
+        if self.socket is not None:
+            self.socket.get(EVENTS)
+
     def drain_rest(self) -> None:
         """The worker has died: take the replies that it had still sent."""
         while self.drain(64):

@@ -786,7 +786,7 @@ class Frontend:
         link = self.links[shard]
         fd = link.open(message["endpoint"], self.epoch, message["incarnation"], *self._way_beside(shard))
         self._pollers[shard] = fd
-        self.loop.add_reader(fd, self._replies_came)
+        self.loop.add_reader(fd, self._socket_stirs, link)
         if self._recovered:
             count = link.resend()
             if count:
@@ -805,7 +805,8 @@ class Frontend:
             return ()
         return Ring(self.segment, 2 * shard), Ring(self.segment, 2 * shard + 1), self._worker_bells[shard]
 
-    def _replies_came(self) -> None:
+    def _socket_stirs(self, link: Link) -> None:
+        link.attend()
         self.router.drain()
 
     def _bell_rang(self) -> None:

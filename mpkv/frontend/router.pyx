@@ -530,6 +530,8 @@ cdef class Router:
             if link.up:
                 if link.drain(DRAIN_BATCHES):
                     more = True
+                if link.unsent:
+                    link.retry()        # what has come back was taken from a ring that was full
                 link.flush()            # what waited for an answer
         if self.stalled:
             stalled, self.stalled = self.stalled, []

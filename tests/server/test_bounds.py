@@ -469,3 +469,29 @@ def test_a_short_pipeline_of_large_values_fills_no_worker(server: Server, observ
         while time.monotonic() < end:
             grown = max(grown, sum(map(_proportional_kb, workers)) / 1024 - before)
         assert grown < 150, f"the workers grew by {grown:.0f} MB"
+
+
+def test_an_idle_server_sleeps(server: Server, observer: Client):
+    assert observer.ask(b"SET", b"key", b"value") == b"+OK"
+    seconds, before = 1.0, cpu_seconds(server)
+    time.sleep(seconds)
+    used = cpu_seconds(server) - before
+    assert used < 0.3 * seconds, f"{used:.2f} s of CPU in {seconds} s"
+
+
+def cpu_seconds(server: Server) -> float:
+    """CPU time of all processes since their start."""
+    fields = [Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split() for pid in server.processes().values()]
+    return sum(int(field[11]) + int(field[12]) for field in fields) / os.sysconf("SC_CLK_TCK")
+
+
+def test_a_burst_larger_than_a_ring_does_not_wait_for_the_next_tick() -> None:
+    with leaving_nothing(1, hz=1) as server, socket.create_connection((server.host, server.port)) as client:
+        begun = time.monotonic()
+        requests = pack_request([b"SET", b"key", bytes(1000)]) * 8000
+        client.sendall(requests + pack_request([b"PING"]))
+        received = b""
+        while not received.endswith(b"+PONG\r\n"):
+            received = received[-64:] + client.recv(65536)
+        # it is sixteen rings' worth: with one ring for each tick it would take as many seconds
+        assert time.monotonic() - begun < 8
