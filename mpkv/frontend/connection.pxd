@@ -58,7 +58,7 @@ cdef class Connection(Receiver):
     cdef public int protocol
     # nothing stands between a command and its shard: no MULTI, no subscription, authenticated …
     cdef public bint plain
-    cdef public int reply_mode  # 0 on, 1 off, 2 skip the next, 3 skipping
+    cdef public int reply_mode  # 0 on, 1 off, 3 skip the next
     cdef public object blocked_on
     cdef public object user, name, lib_name, lib_version
     cdef public object transaction, subscriptions, watched

@@ -409,9 +409,6 @@ cdef class Connection(Receiver):
             if self.reply_mode == 3:
                 self.reply_mode = 0
                 return 0
-            if self.reply_mode == 2:
-                self.reply_mode = 3
-                return 0
         if not self.noted:
             self.noted = True
             self.router.note_output(self)
