@@ -95,8 +95,7 @@ class Supervisor:
         self.board = Board(self.segment)
         self.block = self.board.supervisor
         # What wakes a process that sleeps beside its ring: made once, so that they outlive whoever uses them
-        self.frontend_bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self.worker_bells = [os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC) for _ in range(self.shards)]
+        self.bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self.selector = selectors.DefaultSelector()
         self.runtime = RuntimeFolder(config)
         remove_abandoned(Path(config.dir))
@@ -183,8 +182,7 @@ class Supervisor:
         child.linked = 0
         child.start_at = None
         child.channel, theirs = Channel.pair()
-        bells = self.worker_bells if child is self.frontend else [self.worker_bells[child.shard]]
-        descriptors = [theirs.fileno(), self.segment.fd, self.frontend_bell, *bells]
+        descriptors = [theirs.fileno(), self.segment.fd, self.bell]
         arguments = [
             str(theirs.fileno()),
             str(self.segment.fd),
@@ -208,8 +206,7 @@ class Supervisor:
             runtime=str(self.runtime.path),
             incarnation=child.incarnation,
             changed=list(self.changed.items()),
-            frontend_bell=self.frontend_bell,
-            worker_bells=bells,
+            bell=self.bell,
         )
         self.selector.register(child.channel, selectors.EVENT_READ, child)
         if child is self.frontend:

@@ -45,12 +45,12 @@ LEVEL_OF = {part: level for level, parts in enumerate(LEVELS) for part in parts}
 EXCEPTIONS = {("snapshot", "mpkv.workers.keyspace")}
 
 #: Where the processes meet the network between them; nothing else knows of it.
-LINKS = {"mpkv/frontend/link.pyx", "mpkv/workers/link.py"}
+LINKS = {"mpkv/frontend/link.pyx", "mpkv/workers/link.pyx"}
 
 #: The life of a command: the first line of these names the step.
 STEPS = {
     "frontend/connection.pyx": (1, 2, 13), "resp/parser.pyx": (2,), "commands/spec.py": (3,), "frontend/gate.py": (4,),
-    "frontend/router.pyx": (5,), "wire.pyx": (6,), "frontend/link.pyx": (7, 11), "workers/link.py": (7, 11),
+    "frontend/router.pyx": (5,), "wire.pyx": (6,), "frontend/link.pyx": (7, 11), "workers/link.pyx": (7, 11),
     "workers/execute.pyx": (8,), "resp/encoder.pyx": (10,), "frontend/pending.pyx": (12,),
 }  # fmt: skip
 

@@ -33,6 +33,7 @@ cdef class Connection(Receiver):
     cdef Buffer input           # bytes not consumed yet: input.data[start:input.size]
     cdef size_t start
     cdef Buffer output
+    cdef uint64_t group_end     # replies before this place leave together
     cdef bint noted             # in the router's list of connections with output
     cdef uint32_t stopped
     cdef bint reading_paused
@@ -79,4 +80,5 @@ cdef class Connection(Receiver):
     cdef bint _is_over_its_share(self) noexcept
     cdef void _learn_window(self, size_t size) noexcept
     cdef int _hand_over(self) except -1
+    cdef int _begin_group(self) noexcept
     cdef int _update_reading(self) except -1

@@ -50,7 +50,11 @@ cdef enum:
     UNAUTHENTICATED_INPUT = 1024 * 1024
     KEEP_BUFFER = 16 * 1024         # larger buffers are given back when empty
     OUTPUT_CHUNK = 1024 * 1024      # output is handed to the transport at the latest when it is that large
+    MOST_HELD = 16 * 1024           # output that waits for the other replies of its group
     PING_NS = 1000                  # what a PING is said to take: looking at the clock would take longer
+
+# What ends by itself, soon: requests that were read wait for those before them
+cdef uint32_t STOPS_THAT_PASS = STOP_SLICE | STOP_ROOM | STOP_IN_FLIGHT
 
 cdef char[SHARED_BUFFER] _shared
 _shared_view = PyMemoryView_FromMemory(_shared, SHARED_BUFFER, PyBUF_WRITE)
@@ -156,6 +160,7 @@ cdef class Connection(Receiver):
             self.input.size += size
             self._continue()
         self._update_reading()
+        self._begin_group()
         if self.output.size:
             # Answered here: nothing that the link brings would write it out
             if self.next_in == self.next_out:
@@ -348,6 +353,7 @@ cdef class Connection(Receiver):
         self.stopped &= ~(<uint32_t>(STOP_SLICE | STOP_ROOM))
         self._continue()
         self._update_reading()
+        self._begin_group()
         if self.output.size:
             self.router.schedule_flush()
         self._close_at_end()
@@ -362,6 +368,7 @@ cdef class Connection(Receiver):
             return 0
         if kind == BLOCKED:
             self.stopped |= STOP_BLOCKED
+            self._write()
             self.blocked_index = index
             self.server.blocked(self, PyBytes_FromStringAndSize(data, size))
             if self.at_end:
@@ -551,8 +558,26 @@ cdef class Connection(Receiver):
         return 0
 
     def write_out(self) -> None:
-        """Step 13: hand what has gathered to the transport."""
+        """Step 13: hand what has gathered to the transport, when the group is whole."""
         self.noted = False
+        if self.next_out >= self.group_end or self.stopped & ~STOPS_THAT_PASS or self.output.size > MOST_HELD:
+            self._write()
+            self._begin_group()
+
+    cdef int _begin_group(self) noexcept:
+        """The requests that were read since the last replies left are answered together, as Redis answers what one
+        read has brought.
+
+        Of several shards, each brings its share when it is ready, and to send each share by itself would have the
+        client answer with that many fewer requests, in ever smaller turns.
+        """
+        if self.next_out >= self.group_end:
+            self.group_end = self.next_in
+        return 0
+
+    def write_held(self) -> None:
+        """Hold nothing back: a shard is down, and the rest of the group may be long in coming."""
+        self.group_end = self.next_out
         self._write()
 
     # -- the end -------------------------------------------------------------------------------------------------------

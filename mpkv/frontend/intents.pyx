@@ -12,7 +12,7 @@ write whose payload would take more than a quarter of the ring goes into a file 
 its record names the file.
 """
 
-from cpython.bytes cimport PyBytes_FromStringAndSize
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
@@ -28,10 +28,6 @@ cdef extern from *:
 import os
 from collections import deque
 from pathlib import Path
-
-cdef struct header_t:
-    uint64_t head
-    uint64_t tail
 
 cdef struct record_t:
     uint64_t size           # of the record, a multiple of 8
@@ -53,15 +49,6 @@ cdef enum:
 cdef class IntentRing:
     """:param area: the segment's area, writable; :param folder: where large payloads go"""
 
-    cdef object _area
-    cdef char* _base
-    cdef header_t* _header
-    cdef uint64_t _room
-    cdef object _folder
-    cdef readonly bint enabled
-    cdef readonly uint64_t total         # opened by this process
-    cdef readonly uint64_t open_count
-
     def __init__(self, area, folder, *, enabled: bool = True):
         cdef unsigned char[::1] view = area
         self._area = area
@@ -75,67 +62,65 @@ cdef class IntentRing:
     def open_bytes(self) -> int:
         return self._header.tail - self._header.head
 
-    def has_room(self, size_bytes: int, parts: int) -> bool:
-        """Whether a write of so many bytes in its words can be opened; one that is spilled always can while a record
-        fits."""
-        cdef uint64_t size = sizeof(record_t) + <uint64_t>size_bytes + <uint64_t>parts * 128
+    cdef bint takes(self, uint64_t size_bytes, uint64_t parts) noexcept:
+        cdef uint64_t size = sizeof(record_t) + size_bytes + parts * 128
         cdef uint64_t used = self._header.tail - self._header.head
         if size > self._room // 4:
             size = sizeof(record_t)
         return not self.enabled or used + 2 * size <= self._room
 
-    def open(self, number: int, parts: list):
-        """Publish a write: `parts` = [(shard, envelope bytes)]. Returns what `close` takes, or None when the ring is
-        full."""
+    cdef uint64_t begin(self, uint64_t number, const piece_t* pieces, size_t parts) except? 0:
         cdef uint64_t size = sizeof(record_t)
-        cdef uint64_t at, to_end
+        cdef uint64_t tail = self._header.tail
+        cdef uint64_t to_end = self._room - tail % self._room
         cdef record_t* record
         cdef part_t part
         cdef char* to
+        cdef bint spilled
+        cdef size_t i
         if not self.enabled:
             return 0
-        for _, envelope in parts:
-            size += sizeof(part_t) + padded(len(envelope))
+        for i in range(parts):
+            size += sizeof(part_t) + padded(pieces[i].size)
         spilled = size > self._room // 4
         if spilled:
-            self._spill(number, parts)
+            self._spill(number, [_part_of(&pieces[i]) for i in range(parts)])
             size = sizeof(record_t)
-        to_end = self._room - self._header.tail % self._room
-        if self._header.tail - self._header.head + size + (to_end if to_end < size else 0) > self._room:
-            return None
+        if tail - self._header.head + size + (to_end if to_end < size else 0) > self._room:
+            raise RuntimeError("the intent ring is full: room in it is asked for before a write is given a number")
         if to_end < size:
-            record = <record_t*>(self._base + self._header.tail % self._room)
+            record = <record_t*>(self._base + tail % self._room)
             record.size = to_end
             if to_end >= sizeof(record_t):
                 record.state = FILLER
             settle_writes()
-            self._header.tail += to_end
-        at = self._header.tail
-        record = <record_t*>(self._base + at % self._room)
+            tail += to_end
+            self._header.tail = tail
+        record = <record_t*>(self._base + tail % self._room)
         record.size = size
         record.number = number
         record.state = SPILLED if spilled else OPEN
-        record.parts = <uint32_t>len(parts)
+        record.parts = <uint32_t>parts
         if not spilled:
             to = <char*>record + sizeof(record_t)
-            for shard, envelope in parts:
-                part.shard = shard
-                part.size = len(envelope)
+            for i in range(parts):
+                part.shard = pieces[i].shard
+                part.size = <uint32_t>pieces[i].size
                 memcpy(to, &part, sizeof(part))
-                memcpy(to + sizeof(part), <const char*><bytes>envelope, part.size)
+                memcpy(to + sizeof(part), pieces[i].envelope, part.size)
                 to += sizeof(part) + padded(part.size)
         settle_writes()
-        self._header.tail = at + size
+        self._header.tail = tail + size
         self.total += 1
         self.open_count += 1
-        return at + 1
+        return tail + 1
 
-    def close(self, handle: int) -> None:
-        """All parts have answered."""
+    cdef int finish(self, uint64_t handle) except -1:
         cdef record_t* record
+        cdef bint spilled
         if handle == 0:
-            return
-        record = <record_t*>(self._base + <uint64_t>(handle - 1) % self._room)
+            return 0
+        record = <record_t*>(self._base + (handle - 1) % self._room)
         spilled = record.state == SPILLED
         # In this order: a record that names a file has one, whenever this process dies
         record.state = CLOSED
@@ -145,9 +130,33 @@ cdef class IntentRing:
         while self._header.head != self._header.tail:
             record = <record_t*>(self._base + self._header.head % self._room)
             # a filler may be too short to carry a state: it is what reaches exactly to the end
-            if self._room - self._header.head % self._room >= sizeof(record_t) and record.state not in (CLOSED, FILLER):
+            if self._room - self._header.head % self._room >= sizeof(record_t) and (
+                record.state != CLOSED and record.state != FILLER
+            ):
                 break
             self._header.head += record.size
+        return 0
+
+    def has_room(self, size_bytes: int, parts: int) -> bool:
+        """Whether a write of so many bytes in its words can be opened."""
+        return self.takes(size_bytes, parts)
+
+    def open(self, number: int, list parts) -> int:
+        """Put a write in: `parts` = [(shard, envelope bytes)]. Returns what `close` takes."""
+        cdef piece_t[256] pieces
+        cdef size_t i
+        if len(parts) > 256:
+            raise ValueError(f"{len(parts)} parts: there are at most 256 shards")
+        for i in range(<size_t>len(parts)):
+            shard, envelope = parts[i]
+            pieces[i].shard = shard
+            pieces[i].envelope = PyBytes_AS_STRING(envelope)
+            pieces[i].size = PyBytes_GET_SIZE(envelope)
+        return self.begin(number, pieces, len(parts))
+
+    def close(self, handle: int) -> None:
+        """All parts have answered."""
+        self.finish(handle)
 
     def unfinished(self) -> list:
         """Every open write, oldest first: [(handle, number, [(shard, envelope bytes)])]."""
@@ -186,6 +195,10 @@ cdef class IntentRing:
 
     def _read_spilled(self, number: int) -> bytes:
         return (self._folder / f"intent-{number}").read_bytes()
+
+
+cdef tuple _part_of(const piece_t* piece):
+    return piece.shard, PyBytes_FromStringAndSize(piece.envelope, piece.size)
 
 
 def _private(path: str, flags: int) -> int:

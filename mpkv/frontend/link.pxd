@@ -14,6 +14,7 @@ cdef struct expected_t:             # one request that has not been answered
     uint64_t index
     void* receiver                  # a Receiver that this ring owns a reference to
     uint64_t size                   # bytes in flight
+    uint64_t sibling                # of a part that leans on another link: the place of its sibling there
 
 
 cdef class Link:
@@ -23,7 +24,6 @@ cdef class Link:
     cdef uint32_t epoch
     cdef object socket
     cdef Ring requests, replies     # None: everything goes through ZeroMQ
-    cdef int bell                   # wakes the worker
     cdef object clock
     cdef Buffer out                 # the batch that is being filled
     cdef uint32_t count             # its envelopes
@@ -31,6 +31,8 @@ cdef class Link:
     cdef readonly uint64_t sent_bytes, received_bytes, batches_out, batches_in, discarded      # of all incarnations
     cdef expected_t* ring
     cdef uint64_t head, tail, room  # room: a power of two
+    cdef Link leans_on              # where requests from `leaning_from` on have siblings, all of them; see needs_bell
+    cdef uint64_t leaning_from
     cdef readonly uint64_t in_flight_bytes
     cdef public uint64_t in_flight_limit
     cdef object retained            # deque of (batch, its envelopes); popped when all of them are answered
@@ -39,15 +41,21 @@ cdef class Link:
     cdef dict late                  # number -> (receiver, index, envelope) of blocked requests
     cdef object on_event
 
-    cdef int pack(self, Receiver receiver, uint64_t index, request_t* head, const arg_t* words) except -1
+    cdef int pack(
+        self, Receiver receiver, uint64_t index, request_t* head, const arg_t* words, Link leans_on=*
+    ) except -1
     cdef int pack_exec(
         self, Receiver receiver, uint64_t index, request_t* head, const char* requests, size_t size, size_t count
     ) except -1
-    cdef int _expect(self, Receiver receiver, uint64_t index, uint64_t number, uint64_t size) except -1
+    cdef int _expect(self, Receiver receiver, uint64_t index, uint64_t number, uint64_t size, Link leans_on=*) except -1
     cdef int flush(self) except -1
+    cdef bint _leans_wholly(self) noexcept
     cdef bint _transmit(self, bytes batch) except -1
     cdef int _take_batch(self, const char* at, size_t size) except -1
     cdef int drain(self, int most) except -1
+    cdef bint needs_bell(self) except -1
+    cdef bint doze(self) except -1
+    cdef void hush(self) noexcept
     cdef int _append_raw(self, bytes envelope) except -1
     cdef int _deliver(self, reply_t* head, const char* payload) except -1
     cdef bint is_full(self) noexcept

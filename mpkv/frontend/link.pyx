@@ -24,7 +24,6 @@ from mpkv.wire cimport (
 )
 
 import logging
-import os
 from collections import deque
 from functools import cache
 
@@ -88,14 +87,14 @@ cdef class Link:
     # -- life ----------------------------------------------------------------------------------------------------------
 
     def open(
-        self, endpoint: str, epoch: int, incarnation: int, Ring requests=None, Ring replies=None, int bell=-1
+        self, endpoint: str, epoch: int, incarnation: int, Ring requests=None, Ring replies=None
     ) -> int:
         """Connect to an incarnation of the worker; the descriptor to watch.
 
-        With rings (and the eventfd that wakes the worker) batches travel in shared memory, as far as they fit.
+        With rings batches travel in shared memory, as far as they fit.
         """
         assert not self.up and self.socket is None
-        self.requests, self.replies, self.bell = requests, replies, bell
+        self.requests, self.replies = requests, replies
         socket = _context().socket(zmq.PAIR)
         socket.linger = 0
         socket.sndhwm = socket.rcvhwm = HIGH_WATER_MARK
@@ -110,7 +109,6 @@ cdef class Link:
         if requests is not None:
             replies.reset(link_generation(epoch, incarnation))
             requests.reset(link_generation(epoch, incarnation))
-            os.eventfd_write(bell, 1)
         if self.count:          # given to this link while it was down
             self._retain()
         return socket.FD
@@ -165,7 +163,8 @@ cdef class Link:
             expected = &self.ring[at & (self.room - 1)]
             taken.append((expected.number, <Receiver>expected.receiver, expected.index))
             Py_DECREF(<Receiver>expected.receiver)
-        self.head = self.tail = 0
+        # not from 0 again: other links may lean on places of this one
+        self.head = self.tail
         self.in_flight_bytes = 0
         return taken
 
@@ -213,7 +212,9 @@ cdef class Link:
 
     # -- out -----------------------------------------------------------------------------------------------------------
 
-    cdef int _expect(self, Receiver receiver, uint64_t index, uint64_t number, uint64_t size) except -1:
+    cdef int _expect(
+        self, Receiver receiver, uint64_t index, uint64_t number, uint64_t size, Link leans_on=None
+    ) except -1:
         cdef expected_t* grown
         cdef expected_t* expected
         cdef uint64_t room, at
@@ -232,18 +233,28 @@ cdef class Link:
         expected.index = index
         expected.receiver = <void*>receiver
         expected.size = size
+        if leans_on is not self.leans_on:
+            self.leans_on = leans_on
+            self.leaning_from = self.tail
+        if leans_on is not None:
+            expected.sibling = leans_on.tail
         Py_INCREF(receiver)
         self.tail += 1
         self.in_flight_bytes += size
         return 0
 
-    cdef int pack(self, Receiver receiver, uint64_t index, request_t* head, const arg_t* words) except -1:
-        """Append a request to the batch; its answer goes to place `index` of `receiver`."""
+    cdef int pack(
+        self, Receiver receiver, uint64_t index, request_t* head, const arg_t* words, Link leans_on=None
+    ) except -1:
+        """Append a request to the batch; its answer goes to place `index` of `receiver`.
+
+        :param leans_on: of one part of a command, the link that the next packed part of it goes to
+        """
         cdef size_t before = self.out.size
         if pack_request(&self.out, head, words) < 0:
             raise MemoryError
         self.count += 1
-        return self._expect(receiver, index, head.number, self.out.size - before)
+        return self._expect(receiver, index, head.number, self.out.size - before, leans_on)
 
     cdef int pack_exec(
         self, Receiver receiver, uint64_t index, request_t* head, const char* requests, size_t size, size_t count
@@ -302,9 +313,16 @@ cdef class Link:
         cdef size_t under_way
         if self.count:
             under_way = len(self.retained)
+            if under_way == 0 and self._leans_wholly():
+                # nothing of it is complete before the other link has been answered, and has sent the other half
+                under_way = len(self.leans_on.retained)
             if under_way == 0 or (under_way == 1 and self.count >= SECOND_BATCH_COUNT) or self.is_full():
                 self.flush_now()
         return 0
+
+    cdef bint _leans_wholly(self) noexcept:
+        """Whether all of the batch that is being filled are parts whose siblings wait with one other link."""
+        return self.leans_on is not None and self.leans_on.up and self.leaning_from <= self.tail - self.count
 
     cdef bint _transmit(self, bytes batch) except -1:
         """Give a batch to the ring, or to ZeroMQ if it is too large for that; False: there is no room."""
@@ -321,8 +339,7 @@ cdef class Link:
             if self.requests is None:
                 return True
             self.requests.put_marker()      # in its place among the others
-        if self.requests.must_wake():
-            os.eventfd_write(self.bell, 1)
+        self.requests.ring_bell()
         return True
 
     def retry(self) -> None:
@@ -369,9 +386,7 @@ cdef class Link:
             if self.replies is not None:
                 found = self.replies.look(&message, &size)
                 if found == 0:
-                    if self.replies.doze():
-                        return 0
-                    continue
+                    return 0
                 if found == 1:
                     self._take_batch(message, size)
                     self.replies.drop()
@@ -406,6 +421,29 @@ cdef class Link:
         while next_reply(&at, end, &head, &payload) == 1:
             self._deliver(&head, payload)
         return 0
+
+    cdef bint needs_bell(self) except -1:
+        """Whether its worker should ring when it has answered.
+
+        It need not while all that it owes are parts of commands whose other parts are owed by one and the same other
+        link: no command can be complete before that one has answered, and it rings.
+        """
+        cdef expected_t* oldest
+        if self.leans_on is None or self.head == self.tail or self.head < self.leaning_from or self.late:
+            return True
+        oldest = &self.ring[self.head & (self.room - 1)]
+        return not self.leans_on.up or self.leans_on.head > oldest.sibling
+
+    cdef bint doze(self) except -1:
+        """Have the worker ring, where that is needed; False if something has come meanwhile."""
+        if self.replies is None or self.socket is None or not self.needs_bell():
+            return True
+        return self.replies.doze()
+
+    cdef void hush(self) noexcept:
+        """No need to ring: the frontend comes by."""
+        if self.replies is not None:
+            self.replies.wake()
 
     def attend(self) -> None:
         """ZeroMQ's descriptor is readable: let it do what it wants, or it stays so for ever."""

@@ -118,8 +118,7 @@ class Frontend:
         self.loop = asyncio.get_running_loop()
         self._now_ms = 0
         self.intents = IntentRing(segment.area("intents"), setup["runtime"], enabled=not config.debug_disable_intents)
-        self._bell: int = setup["frontend_bell"]
-        self._worker_bells: list[int] = setup["worker_bells"]
+        self._bell: int = setup["bell"]
         self.links = [
             Link(shard, self.clock_ms, self._take_event, config.worker_max_inflight) for shard in range(self.shards)
         ]
@@ -799,11 +798,11 @@ class Frontend:
             self.router.control(shard, CONTROL_NUMBERS["config"], words, Answer(lambda *_: None))
         self.router.flush_soon()
 
-    def _way_beside(self, shard: int) -> tuple[Ring, Ring, int] | tuple[()]:
-        """The rings of a shard and what wakes its worker."""
+    def _way_beside(self, shard: int) -> tuple[Ring, Ring] | tuple[()]:
+        """The rings of a shard."""
         if not self.config.link_rings:
             return ()
-        return Ring(self.segment, 2 * shard), Ring(self.segment, 2 * shard + 1), self._worker_bells[shard]
+        return Ring(self.segment, 2 * shard), Ring(self.segment, 2 * shard + 1)
 
     def _socket_stirs(self, link: Link) -> None:
         link.attend()
@@ -834,6 +833,8 @@ class Frontend:
         if was_up:
             link.drain_rest()
             link.close()
+            for connection in self.clients.values():
+                connection.write_held()
         if was_up or for_good:
             lost = link.forget_executed(EVERY_NUMBER if for_good else last_number)
             logger.warning("Shard %d is down; %d requests that it may have executed are lost", shard, lost)

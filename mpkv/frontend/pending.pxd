@@ -3,6 +3,7 @@
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from mpkv.buffer cimport Buffer
+from mpkv.frontend.intents cimport IntentRing
 from mpkv.shm.board cimport Block
 
 
@@ -22,12 +23,19 @@ cdef enum:
     MERGE_PLACES = 3        # every part answers an array whose elements have known places (MGET)
 
 
-cdef class Gather(Receiver):
+cdef class Parts(Receiver):
     cdef Receiver target
     cdef uint64_t index
     cdef int protocol
     cdef int left
     cdef bint lost
+    cdef IntentRing intents     # where the write stands, as `intent`; None: it stands nowhere
+    cdef uint64_t intent
+    cdef int part_came(self) except -1
+    cdef int finish(self) except -1     # all have come, and none is lost
+
+
+cdef class Gather(Parts):
     cdef int mode
     cdef Block block            # where an error of the whole command is counted
     cdef int command            # its number
@@ -38,20 +46,18 @@ cdef class Gather(Receiver):
     cdef object request         # MERGE_PYTHON: words of the whole request
     cdef object words           # MERGE_PYTHON: words of each part
     cdef object merge
-    cdef public object on_done  # called when all parts have answered
-    cdef int _finish(self) except -1
     cdef int _deliver_whole(self, const char* data, size_t size) except -1
 
 
-cdef class Exec(Receiver):
-    cdef Receiver target
-    cdef uint64_t index
-    cdef int protocol
-    cdef int left
-    cdef bint lost, aborted
+cdef Gather gather_parts(
+    Receiver target, uint64_t index, int parts, int protocol, int mode, Block block, int command
+)
+
+
+cdef class Exec(Parts):
+    cdef bint aborted
     cdef readonly list members      # for each queued command: reply bytes; None for what runs in the frontend
     cdef list receivers             # (receiver, index) by place within the message, for each shard's part
-    cdef public object on_done
     # makes the whole reply where some commands run in the frontend: complete(members) -> bytes
     cdef public object complete
     cdef public object delivered    # called when that reply has been delivered

@@ -10,6 +10,7 @@ one that arrives. Its receiver is a connection (which puts replies into request 
 What counts, adds and splices is done here; any other merge is the command's own (`Across.merge`), on decoded replies.
 """
 
+cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.string cimport memset
 
@@ -57,25 +58,46 @@ cdef class Answer(Receiver):
         return 0
 
 
-cdef class Gather(Receiver):
-    """The parts of one scattered command."""
+cdef class Parts(Receiver):
+    """What waits for the parts of one command, and closes its intent when the last has come."""
 
-    def __init__(
-        self, Receiver target, index, int parts, int protocol, int mode, Block block not None, int command, *,
-        places=None, request=None, words=None, merge=None,
-    ):
-        self.target = target
-        self.index = index
-        self.left = parts
-        self.protocol = protocol
-        self.mode = mode
-        self.block = block
-        self.command = command
-        self.places = places
-        self.request = request
-        self.words = words
-        self.merge = merge
-        self.replies = [None] * parts if mode in (MERGE_PYTHON, MERGE_PLACES) else None
+    cdef int lose(self, uint64_t index) except -1:
+        self.lost = True
+        return self.part_came()
+
+    cdef int part_came(self) except -1:
+        self.left -= 1
+        if self.left:
+            return 0
+        if self.intents is not None:
+            self.intents.finish(self.intent)
+        if self.lost:
+            return self.target.lose(self.index)
+        return self.finish()
+
+    cdef int finish(self) except -1:
+        raise NotImplementedError
+
+
+cdef Gather gather_parts(
+    Receiver target, uint64_t index, int parts, int protocol, int mode, Block block, int command
+):
+    cdef Gather gather = Gather.__new__(Gather)
+    gather.target = target
+    gather.index = index
+    gather.left = parts
+    gather.protocol = protocol
+    gather.mode = mode
+    gather.block = block
+    gather.command = command
+    if mode == MERGE_PYTHON or mode == MERGE_PLACES:
+        gather.replies = [None] * parts
+    return gather
+
+
+@cython.freelist(256)
+cdef class Gather(Parts):
+    """The parts of one scattered command. Made by `gather_parts`."""
 
     cdef int deliver(self, uint64_t index, uint32_t kind, const char* data, size_t size) except -1:
         cdef size_t i
@@ -91,24 +113,10 @@ cdef class Gather(Receiver):
             self.total += number
         elif self.mode != MERGE_OK:
             self.replies[index] = PyBytes_FromStringAndSize(data, size)
-        self.left -= 1
-        if self.left == 0:
-            self._finish()
-        return 0
+        return self.part_came()
 
-    cdef int lose(self, uint64_t index) except -1:
-        self.lost = True
-        self.left -= 1
-        if self.left == 0:
-            self._finish()
-        return 0
-
-    cdef int _finish(self) except -1:
+    cdef int finish(self) except -1:
         cdef Buffer out
-        if self.on_done is not None:
-            self.on_done()
-        if self.lost:
-            return self.target.lose(self.index)
         if self.error is not None:
             return self._deliver_whole(PyBytes_AS_STRING(self.error), PyBytes_GET_SIZE(self.error))
         memset(&out, 0, sizeof(out))
@@ -182,7 +190,7 @@ cdef class _Member(Receiver):
         return 0
 
 
-cdef class Exec(Receiver):
+cdef class Exec(Parts):
     """The parts of a transaction, one a shard; every part answers with a reply envelope for each of its commands."""
 
     def __init__(self, Receiver target, index, int protocol, int commands):
@@ -204,7 +212,7 @@ cdef class Exec(Receiver):
 
     def finish_empty(self):
         """A transaction without parts on shards answers at once."""
-        self._finish()
+        self.finish()
 
     cdef int deliver(self, uint64_t index, uint32_t kind, const char* data, size_t size) except -1:
         cdef const char* at = data
@@ -226,25 +234,10 @@ cdef class Exec(Receiver):
                 place += 1
             if place != <size_t>len(receivers):
                 raise AssertionError(f"a transaction's part answered {place} of {len(receivers)} commands")
-        self.left -= 1
-        if self.left == 0:
-            self._finish()
-        return 0
+        return self.part_came()
 
-    cdef int lose(self, uint64_t index) except -1:
-        self.lost = True
-        self.left -= 1
-        if self.left == 0:
-            self._finish()
-        return 0
-
-    def _finish(self):
+    cdef int finish(self) except -1:
         cdef Buffer out
-        if self.on_done is not None:
-            self.on_done()
-        if self.lost:
-            self.target.lose(self.index)
-            return
         memset(&out, 0, sizeof(out))
         try:
             if self.aborted:
@@ -262,3 +255,4 @@ cdef class Exec(Receiver):
                 self.delivered()
         finally:
             buffer_free(&out)
+        return 0

@@ -2,8 +2,9 @@
 
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
+from mpkv.frontend.intents cimport IntentRing, piece_t
 from mpkv.frontend.link cimport Link
-from mpkv.frontend.pending cimport Receiver
+from mpkv.frontend.pending cimport Parts, Receiver
 from mpkv.resp.parser cimport arg_t
 from mpkv.shm.board cimport Block
 
@@ -41,13 +42,16 @@ cdef class Router:
     cdef readonly int shards
     cdef public uint64_t number             # the last sequence number given
     cdef readonly int shards_down
-    cdef public object intents
+    cdef readonly IntentRing intents
     cdef object loop
     cdef bint flush_scheduled
     cdef int64_t turn_began_ns              # when the flush was scheduled: with the first thing done in this turn
     cdef list written                       # connections with output to flush
     cdef list again                         # connections to go on with in the next turn
     cdef list stalled                       # connections that wait for room
+    cdef uint64_t number_drained            # the last number when replies were taken last
+    cdef uint64_t number_flushed            # … and when batches were flushed last
+    cdef bint holding                       # small batches wait for the next turn
     cdef object flush_callback
     cdef public uint64_t intents_wait
     cdef public object crash_after_parts    # a fault for the tests: die when so many parts of a write are sent
@@ -62,6 +66,8 @@ cdef class Router:
         self, Receiver receiver, uint64_t index, uint64_t client, int database, bint resp3, const info_t* info,
         const arg_t* argv, size_t argc, uint8_t* shard_of_key
     ) except -1
+    cdef int _intend(self, Parts waiting, const piece_t* pieces, size_t parts) except -1
+    cdef bint _may_hold(self) except -1
     cdef void _begin_turn(self) noexcept
     cdef void _end_turn(self) noexcept
     cdef int schedule_flush(self) except -1

@@ -12,7 +12,8 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcmp, memset
 
-from mpkv.frontend.pending cimport MERGE_OK, MERGE_PLACES, MERGE_PYTHON, MERGE_SUM, Gather
+from mpkv.frontend.intents cimport IntentRing, piece_t
+from mpkv.frontend.pending cimport MERGE_OK, MERGE_PLACES, MERGE_PYTHON, MERGE_SUM, Gather, Parts, gather_parts
 from mpkv.shm.board cimport EVENTLOOP_CYCLES, EVENTLOOP_NANOSECONDS, SCATTERED_COMMANDS, monotonic_ns
 from mpkv.sharding cimport SLOTS, key_slot, slot_shard
 from mpkv.wire cimport (
@@ -33,6 +34,7 @@ cdef enum:
     TABLE_SIZE = 2048               # of the name table: several times the number of commands
     MAX_NAME = 32
     STACK_WORDS = 64                # requests of more words take memory for their dealing out
+    FEW = 8                         # requests that are hardly worth waking a worker for
     DRAIN_BATCHES = 64              # replies taken before the loop looks at its clients again
 
 
@@ -50,7 +52,7 @@ MERGES = {"ok": MERGE_OK, "sum": MERGE_SUM, "places": MERGE_PLACES}
 cdef class Router:
     """:param table: name -> Command; :param links: one for each shard, in order"""
 
-    def __cinit__(self, loop, table, list links, intents, Block block not None):
+    def __cinit__(self, loop, table, list links, IntentRing intents not None, Block block not None):
         cdef int number
         self.loop = loop
         self.specs = list(table.values())
@@ -145,7 +147,7 @@ cdef class Router:
         """Give the command a number and put its parts into the links; ROUTED, NOT_NOW or GENERAL."""
         cdef request_t head
         cdef Link link
-        cdef unsigned slot, shard, first_slot
+        cdef unsigned slot, shard
         cdef size_t word
         cdef bint many
         cdef int last = info.last if info.last >= 0 else <int>argc + info.last
@@ -155,7 +157,7 @@ cdef class Router:
             return GENERAL
         if self.hold and (info.write or self.hold > 1):
             return GENERAL
-        slot = first_slot = key_slot(argv[info.first].data, argv[info.first].size)
+        slot = key_slot(argv[info.first].data, argv[info.first].size)
         shard = slot_shard(slot, self.shards)
         if last > info.first and self.shards > 1:
             if argc > STACK_WORDS:
@@ -164,11 +166,12 @@ cdef class Router:
                     raise MemoryError
             try:
                 many = False
-                for word in range(info.first, last + 1, info.step):
-                    slot = key_slot(argv[word].data, argv[word].size)
-                    shard_of_key[word] = slot_shard(slot, self.shards)
+                word = info.first
+                while word <= <size_t>last:
+                    shard_of_key[word] = slot_shard(key_slot(argv[word].data, argv[word].size), self.shards)
                     if shard_of_key[word] != shard:
                         many = True
+                    word += info.step
                 if many:
                     return self._scatter(receiver, index, client, database, resp3, info, argv, argc, shard_of_key)
             finally:
@@ -183,7 +186,7 @@ cdef class Router:
         memset(&head, 0, sizeof(head))
         head.kind = REQUEST
         head.command = info.number
-        head.slot = first_slot
+        head.slot = slot
         head.number = self.number
         head.client = client
         head.argc = argc - 1
@@ -206,18 +209,23 @@ cdef class Router:
         cdef arg_t[STACK_WORDS] few
         cdef arg_t* words = few
         cdef request_t head
-        cdef Link link
+        cdef Link link, last_link
         cdef Gather gather
-        cdef int shard, parts = 0, part = 0
+        cdef int shard, last_shard = 0, parts = 0, part = 0
         cdef size_t word, count, total = 0, i
-        cdef bint[256] involved
+        cdef size_t step = info.step
+        cdef uint8_t[256] involved
+        cdef piece_t[256] pieces
         if info.merge == MERGE_PYTHON or info.first != 1 or self.shards > 256 or (argc - info.first) % info.step:
             return GENERAL
         memset(involved, 0, sizeof(involved))
-        for word in range(info.first, argc, info.step):
+        word = info.first
+        while word < argc:
             if not involved[shard_of_key[word]]:
                 involved[shard_of_key[word]] = True
+                last_shard = max(last_shard, shard_of_key[word])
                 parts += 1
+            word += step
         for word in range(argc):
             total += argv[word].size
         for shard in range(self.shards):
@@ -227,11 +235,12 @@ cdef class Router:
                     return GENERAL
                 if link.in_flight_bytes > link.in_flight_limit:
                     return NOT_NOW
-        if info.write and not self.intents.has_room(total + 16 * argc, parts):
+        if info.write and not self.intents.takes(total + 16 * argc, parts):
             return NOT_NOW
         self.number += 1
         places = [] if info.merge == MERGE_PLACES else None
-        gather = Gather(receiver, index, parts, 3 if resp3 else 2, info.merge, self.block, info.number, places=places)
+        gather = gather_parts(receiver, index, parts, 3 if resp3 else 2, info.merge, self.block, info.number)
+        gather.places = places
         self.block.add(SCATTERED_COMMANDS, 1)
         memset(&head, 0, sizeof(head))
         head.kind = REQUEST
@@ -241,7 +250,6 @@ cdef class Router:
         head.database = database
         head.parts = parts
         head.counted_as = info.number
-        envelopes = [] if info.write else None
         if argc > STACK_WORDS:
             words = <arg_t*>malloc(argc * sizeof(arg_t))
             if words == NULL:
@@ -251,38 +259,50 @@ cdef class Router:
                 continue
             count = 0
             mine = [] if places is not None else None
-            for word in range(info.first, argc, info.step):
+            word = info.first
+            while word < argc:
                 if shard_of_key[word] == shard:
                     if mine is not None:
-                        mine.append(<int>(word - info.first) // info.step)
-                    for i in range(<size_t>info.step):
+                        mine.append((word - info.first) // step)
+                    for i in range(step):
                         words[count] = argv[word + i]
                         count += 1
+                word += step
             if places is not None:
                 places.append(mine)
             link = <Link>self.link_pointers[shard]
+            last_link = <Link>self.link_pointers[last_shard] if shard != last_shard else None
             head.slot = key_slot(words[0].data, words[0].size)
             head.argc = count
             head.flags = FLAG_PART | (FLAG_FIRST if part == 0 else 0) | (FLAG_RESP3 if resp3 else 0)
             i = link.out.size
-            link.pack(gather, part, &head, words)
-            if envelopes is not None:
-                envelopes.append((shard, PyBytes_FromStringAndSize(link.out.data + i, link.out.size - i)))
+            link.pack(gather, part, &head, words, last_link)
+            # each part goes into another link's batch, so this stays where it is until all are packed
+            pieces[part].shard = shard
+            pieces[part].envelope = link.out.data + i
+            pieces[part].size = link.out.size - i
             part += 1
         if words != few:
             free(words)
-        if envelopes is not None:
-            self._intend(gather, self.number, envelopes)
+        if info.write:
+            self._intend(gather, pieces, parts)
         self.schedule_flush()
         return ROUTED
 
-    def _intend(self, gather, number, list envelopes):
+    cdef int _intend(self, Parts waiting, const piece_t* pieces, size_t parts) except -1:
         """Write a multi-part write into the ring; it is closed when all its parts have answered."""
-        handle = self.intents.open(number, envelopes)
-        assert handle is not None, "room in the intent ring was asked for before"
+        waiting.intents = self.intents
+        waiting.intent = self.intents.begin(self.number, pieces, parts)
+        if self.crash_after_parts is not None:
+            self._crash_between([pieces[i].shard for i in range(parts)])
+        return 0
+
+    def _intend_envelopes(self, Parts waiting, list envelopes):
+        """The same for parts that have been packed one by one."""
+        waiting.intents = self.intents
+        waiting.intent = self.intents.open(self.number, envelopes)
         if self.crash_after_parts is not None:
             self._crash_between([shard for shard, _ in envelopes])
-        gather.on_done = lambda: self.intents.close(handle)
 
     def _crash_between(self, list shards):
         """A fault for the tests: die when the first parts of a write over several shards have gone and the others have
@@ -359,7 +379,7 @@ cdef class Router:
             self._pack(shard, gather, part, envelope)
             envelopes.append((shard, envelope))
         if spec.flags & Flag.WRITE:
-            self._intend(gather, self.number, envelopes)
+            self._intend_envelopes(gather, envelopes)
 
     def split(self, Receiver receiver, uint64_t index, protocol, spec, words, dict shards):
         """The gatherer of a scattered command, and its parts: [(shard, Command, words)]."""
@@ -369,10 +389,8 @@ cdef class Router:
             make = spec.across.part or part_words(spec)
             own = make(words, indexes, first_key in indexes)
             parts.append((shard, self._spec_named(own[0]) if own[0] != words[0] else spec, own))
-        gather = Gather(
-            receiver, index, len(parts), protocol, MERGE_PYTHON, self.block, spec.number,
-            request=words, words=[own for _, _, own in parts], merge=spec.across.merge,
-        )
+        gather = gather_parts(receiver, index, len(parts), protocol, MERGE_PYTHON, self.block, spec.number)
+        gather.request, gather.words, gather.merge = words, [own for _, _, own in parts], spec.across.merge
         self.block.add(SCATTERED_COMMANDS, 1)
         return gather, parts
 
@@ -440,7 +458,7 @@ cdef class Router:
             link.pack_exec(<Receiver>exec_receiver, index, &head, PyBytes_AS_STRING(joined), len(joined), len(requests))
             envelopes.append((shard, PyBytes_FromStringAndSize(link.out.data + before, link.out.size - before)))
         if writes and len(parts) > 1:
-            self._intend(receiver, self.number, envelopes)
+            self._intend_envelopes(receiver, envelopes)
         self.schedule_flush()
 
     def need_intent_room(self, size_bytes, parts) -> None:
@@ -510,21 +528,48 @@ cdef class Router:
     def flush(self) -> None:
         """The end of a turn: batches to the workers, what has come back to the clients, and on with those who wait."""
         cdef Link link
+        cdef bint may_hold
         self.flush_scheduled = False
         self._begin_turn()
         if self.again:
             ready, self.again = self.again, []
             for connection in ready:
                 connection.go_on()
+        may_hold = self._may_hold()
+        self.holding = False
+        self.number_flushed = self.number
         for link in self.links:
-            link.flush()
+            link.hush()
+            if may_hold and 0 < link.count < FEW:
+                self.holding = True
+            else:
+                link.flush()
+        if self.holding:
+            self.schedule_flush()
         # Sending may have taken the signal that replies are there: ZeroMQ's descriptor tells of changes only
         self.drain()
+
+    cdef bint _may_hold(self) except -1:
+        """Whether small batches wait for one turn more, in which other clients may add to them: no time is waited,
+        clients are only looked at once more. A lone request goes at once.
+        """
+        cdef Link link
+        if self.holding or self.number == self.number_flushed:
+            return False
+        if self.number - self.number_flushed > 1:
+            return True
+        for link in self.links:
+            if link.retained:
+                return True
+        return False
 
     def drain(self) -> None:
         """Take the replies that have come."""
         cdef Link link
-        cdef bint more = False
+        # With requests just sent the loop comes by once more before the workers are told to ring: many have answered by
+        # then, and neither side has the cost of the bell
+        cdef bint more = self.number != self.number_drained
+        self.number_drained = self.number
         self._begin_turn()
         for link in self.links:
             if link.up:
@@ -532,12 +577,18 @@ cdef class Router:
                     more = True
                 if link.unsent:
                     link.retry()        # what has come back was taken from a ring that was full
+        if not self.holding:
+            for link in self.links:
                 link.flush()            # what waited for an answer
         if self.stalled:
             stalled, self.stalled = self.stalled, []
             for connection in stalled:
                 connection.go_on()
         self.write_out()
+        if not more:
+            for link in self.links:
+                if not link.doze():
+                    more = True
         self._end_turn()
         if more or self.again:
             self.schedule_flush()

@@ -23,8 +23,10 @@ cdef class Ring:
 
     cdef bint publish(self, const char* message, size_t size) noexcept nogil    # False: there is no room
     cdef bint must_wake(self) noexcept nogil                    # after publishing: the consumer sleeps
+    cdef void ring_bell(self) noexcept nogil                    # after publishing, where the consumer uses `sleep`
     # the oldest message: 1, or 2 if it is a marker; 0 if there is none
     cdef int look(self, const char** message, size_t* size) noexcept nogil
     cdef void drop(self) noexcept nogil                         # the oldest message was used
     cdef bint doze(self) noexcept nogil                         # about to sleep: False if something has come meanwhile
     cdef void wake(self) noexcept nogil
+    cdef void sleep(self, int timeout_ms) noexcept nogil        # until something comes, the time is up, or a signal

@@ -1,7 +1,8 @@
 """A queue of messages in the shared segment, from one process to one other.
 
 The way of a batch through ZeroMQ is a chain of four threads, and waking each costs more than what is done with a
-small batch. So batches travel here, and the other side is woken by an eventfd, only when it sleeps.
+small batch. So batches travel here, and the other side is woken only when it sleeps: a worker, which waits for nothing
+else, sleeps on the ring itself (a futex); the frontend has an eventfd in its event loop.
 
 A ring has one producer and one consumer. A message is its size (8 bytes) and its bytes, whole and in one piece: one
 that does not fit before the end is preceded by a filler. It is there when `tail` has moved over it, after its bytes
@@ -20,6 +21,21 @@ from libc.string cimport memcpy
 
 cdef extern from *:
     """
+    #include <linux/futex.h>
+    #include <sys/syscall.h>
+    #include <time.h>
+    #include <unistd.h>
+
+    /* Not the private kind: the word is seen by two processes. Every way to return is a reason to look again. */
+    static void ring_wait(uint32_t *word, uint32_t value, int timeout_ms) {
+        struct timespec most = {timeout_ms / 1000, timeout_ms % 1000 * 1000000L};
+        syscall(SYS_futex, word, FUTEX_WAIT, value, &most, NULL, 0);
+    }
+
+    static void ring_wake(uint32_t *word) {
+        syscall(SYS_futex, word, FUTEX_WAKE, 1, NULL, NULL, 0);
+    }
+
     #define ring_load(p) __atomic_load_n(p, __ATOMIC_ACQUIRE)
     #define ring_store(p, v) __atomic_store_n(p, v, __ATOMIC_RELEASE)
     #define ring_exchange(p, v) __atomic_exchange_n(p, v, __ATOMIC_SEQ_CST)
@@ -31,6 +47,8 @@ cdef extern from *:
     void ring_store32 "ring_store"(uint32_t* place, uint32_t value) nogil
     uint32_t ring_exchange(uint32_t* place, uint32_t value) nogil
     void ring_fence() nogil
+    void ring_wait(uint32_t* word, uint32_t value, int timeout_ms) nogil
+    void ring_wake(uint32_t* word) nogil
 
 cdef uint64_t FILLER = <uint64_t>-1
 cdef uint64_t MARKER = <uint64_t>-2
@@ -72,6 +90,10 @@ cdef class Ring:
         ring_fence()
         return ring_load32(&self.header.sleeping) != 0 and ring_exchange(&self.header.sleeping, 0) != 0
 
+    cdef void ring_bell(self) noexcept nogil:
+        if self.must_wake():
+            ring_wake(&self.header.sleeping)
+
     # -- the consumer --------------------------------------------------------------------------------------------------
 
     cdef int look(self, const char** message, size_t* size) noexcept nogil:
@@ -109,13 +131,19 @@ cdef class Ring:
     cdef void wake(self) noexcept nogil:
         ring_store32(&self.header.sleeping, 0)
 
+    cdef void sleep(self, int timeout_ms) noexcept nogil:
+        if self.doze():
+            ring_wait(&self.header.sleeping, 1, timeout_ms)
+            self.wake()
+
     # -- both, from Python ---------------------------------------------------------------------------------------------
 
     def reset(self, generation: int) -> None:
-        """Empty it for a new link; neither side uses it at that moment."""
+        """Empty it for a new link; neither side uses it at that moment, but for a consumer that may sleep."""
         self.header.sleeping = 0
         ring_store(&self.header.head, self.header.tail)
         ring_store(&self.header.generation, generation)
+        ring_wake(&self.header.sleeping)
 
     @property
     def generation(self) -> int:
@@ -165,3 +193,12 @@ cdef class Ring:
 
     def is_awake(self) -> None:
         self.wake()
+
+    def rings_bell(self) -> None:
+        """After `put`: wake a consumer that `sleeps`."""
+        self.ring_bell()
+
+    def sleeps(self, int timeout_ms) -> None:
+        """Wait until something comes, the time is up, or a signal."""
+        with nogil:
+            self.sleep(timeout_ms)

@@ -59,7 +59,7 @@ class Worker:
 
     def __init__(
         self, channel: Channel, segment: Segment, config: Config, shard: int, incarnation: int, *,
-        bells: tuple[int, int],
+        bell: int,
     ) -> None:
         self.channel = channel
         self.segment = segment
@@ -71,7 +71,7 @@ class Worker:
         self.keyspace = Keyspace(config.databases, shard, self.shards)
         self.databases = [self.keyspace.database(index) for index in range(config.databases)]
         self.waiters = Waiters(self.keyspace, self.databases)
-        rings = Rings(Ring(segment, 2 * shard), Ring(segment, 2 * shard + 1), *bells) if config.link_rings else None
+        rings = Rings(Ring(segment, 2 * shard), Ring(segment, 2 * shard + 1), bell) if config.link_rings else None
         self.link = WorkerLink(rings, ignore_epoch=config.debug_ignore_epoch)
         self.executor = Executor(
             self.keyspace, self.databases, spec.load(), self.block, self.link.send, self._control, self.waiters
@@ -360,8 +360,7 @@ def main(argv: list[str]) -> int:
         process.disable_huge_pages()
     process.set_title(f"worker {shard}", config)
     logs.set_up(f"W{shard}", config)
-    bells = setup["worker_bells"][0], setup["frontend_bell"]
-    worker = Worker(channel, Segment.attach(segment_fd), config, shard, incarnation, bells=bells)
+    worker = Worker(channel, Segment.attach(segment_fd), config, shard, incarnation, bell=setup["bell"])
     worker.block.begin()
     if not worker.load():
         return 1

@@ -6,7 +6,7 @@ shortcut that answers 0 has changed nothing and its output is discarded. `Execut
 them off, and a test compares both ways.
 """
 
-from libc.stdint cimport INT64_MAX, INT64_MIN, int64_t, uint64_t
+from libc.stdint cimport INT64_MAX, INT64_MIN, int64_t, uint16_t, uint64_t
 from libc.stdlib cimport strtod
 from libc.string cimport memcpy
 
@@ -143,15 +143,39 @@ cdef int incrby(Keyspace keyspace, const request_t* request, const arg_t* words,
     return add(keyspace, request, words, out, by) if read_integer(&words[1], &by) else 0
 
 
+# Of a command with many keys the next ones are brought in together: waiting for memory once, not once a key
+cdef enum:
+    AHEAD = 16
+
+
+cdef void _fetch_keys(
+    Keyspace keyspace, const request_t* request, const arg_t* words, size_t first, size_t step, uint16_t* slots
+) noexcept nogil:
+    """Find the slots of the next keys, at most AHEAD, and have their places, tables and entries brought in."""
+    cdef size_t count = min(<size_t>AHEAD, (request.argc - first + step - 1) // step)
+    cdef const arg_t* key
+    cdef size_t i
+    for i in range(count):
+        key = &words[first + i * step]
+        slots[i] = key_slot(key.data, key.size)
+        keyspace.fetch_place(request.database, slots[i])
+    for i in range(count):
+        keyspace.fetch_table(request.database, slots[i])
+    for i in range(count):
+        key = &words[first + i * step]
+        keyspace.fetch_entry(request.database, slots[i], key.data, key.size)
+
+
 cdef int mget(Keyspace keyspace, const request_t* request, const arg_t* words, Buffer* out) except -2:
+    cdef uint16_t[AHEAD] slots
     cdef entry_t* entry
     cdef size_t i
     if emit_array(out, request.argc) < 0:
         return -1
     for i in range(request.argc):
-        entry = keyspace.find_for_read(
-            request.database, key_slot(words[i].data, words[i].size), words[i].data, words[i].size
-        )
+        if i % AHEAD == 0:
+            _fetch_keys(keyspace, request, words, i, 1, slots)
+        entry = keyspace.find_for_read(request.database, slots[i % AHEAD], words[i].data, words[i].size)
         if entry == NULL or entry_type(entry) != STRING:
             if emit_null(out, protocol_of(request)) < 0:
                 return -1
@@ -161,14 +185,16 @@ cdef int mget(Keyspace keyspace, const request_t* request, const arg_t* words, B
 
 
 cdef int mset(Keyspace keyspace, const request_t* request, const arg_t* words, Buffer* out) except -2:
+    cdef uint16_t[AHEAD] slots
     cdef size_t i
-    cdef unsigned slot
     if request.argc & 1:
         return 0
     for i in range(0, request.argc, 2):
-        slot = key_slot(words[i].data, words[i].size)
+        if i // 2 % AHEAD == 0:
+            _fetch_keys(keyspace, request, words, i, 2, slots)
         if keyspace.put_string(
-            request.database, slot, words[i].data, words[i].size, words[i + 1].data, words[i + 1].size, False
+            request.database, slots[i // 2 % AHEAD], words[i].data, words[i].size, words[i + 1].data,
+            words[i + 1].size, False,
         ) < 0:
             raise MemoryError
         keyspace.string_changed(request.database, words[i].data, words[i].size)
@@ -178,22 +204,24 @@ cdef int mset(Keyspace keyspace, const request_t* request, const arg_t* words, B
 # -- keys --------------------------------------------------------------------------------------------------------------
 
 cdef int del_(Keyspace keyspace, const request_t* request, const arg_t* words, Buffer* out) except -2:
+    cdef uint16_t[AHEAD] slots
     cdef int64_t deleted = 0
     cdef size_t i
     for i in range(request.argc):
-        deleted += keyspace.delete(
-            request.database, key_slot(words[i].data, words[i].size), words[i].data, words[i].size
-        )
+        if i % AHEAD == 0:
+            _fetch_keys(keyspace, request, words, i, 1, slots)
+        deleted += keyspace.delete(request.database, slots[i % AHEAD], words[i].data, words[i].size)
     return emit_integer(out, deleted) + 1
 
 
 cdef int exists(Keyspace keyspace, const request_t* request, const arg_t* words, Buffer* out) except -2:
+    cdef uint16_t[AHEAD] slots
     cdef int64_t found = 0
     cdef size_t i
     for i in range(request.argc):
-        if keyspace.find(
-            request.database, key_slot(words[i].data, words[i].size), words[i].data, words[i].size
-        ) != NULL:
+        if i % AHEAD == 0:
+            _fetch_keys(keyspace, request, words, i, 1, slots)
+        if keyspace.find(request.database, slots[i % AHEAD], words[i].data, words[i].size) != NULL:
             found += 1
     keyspace.hits += found
     keyspace.misses += request.argc - found

@@ -74,6 +74,10 @@ class Connection:
         """Send a pipeline, whatever comes back."""
         self._socket.sendall(b"".join(map(pack_request, requests)))
 
+    def receive(self) -> bytes:
+        """The next reply."""
+        return read_reply(self._stream)
+
     def read(self, size: int) -> bytes:
         """So many bytes of what comes back."""
         return self._stream.read(size)

@@ -296,7 +296,14 @@ def test_all_processes_go_on_in_a_new_log_file_after_hup(tmp_path: Path):
 
 
 def _holds(pid: int, path: Path) -> bool:
-    return any(os.readlink(entry.path) == str(path) for entry in os.scandir(f"/proc/{pid}/fd"))
+    return any(_leads_to(entry.path, path) for entry in os.scandir(f"/proc/{pid}/fd"))
+
+
+def _leads_to(descriptor: str, path: Path) -> bool:
+    try:
+        return os.readlink(descriptor) == str(path)
+    except FileNotFoundError:  # closed since the folder was listed
+        return False
 
 
 def test_save_points_can_be_set_at_run_time(tmp_path: Path):

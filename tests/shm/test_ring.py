@@ -2,6 +2,8 @@
 
 import os
 import select
+import threading
+import time
 from collections import deque
 from collections.abc import Iterator
 
@@ -128,3 +130,41 @@ def test_two_processes_lose_nothing_while_they_sleep_and_wake_each_other(segment
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     os.close(bell)
     assert slept, "the consumer never slept: the test has shown nothing"
+
+
+def test_a_consumer_that_sleeps_on_the_ring_itself_is_woken_by_every_message(segment: Segment) -> None:
+    producer, consumer = rings(segment)
+    answers, questions = Ring(segment, 1), Ring(segment, 1)
+    answers.reset(1)
+    rounds = 5_000
+    child = os.fork()
+    if child == 0:
+        # One message at a time, so that the other side sleeps before each of them
+        for number in range(rounds):
+            producer.put(b"%d" % number)
+            producer.rings_bell()
+            while questions.take() is None:
+                questions.sleeps(10_000)
+        os._exit(0)
+    started = time.monotonic()
+    for number in range(rounds):
+        while (message := consumer.take()) is None:
+            consumer.sleeps(10_000)
+        assert message == b"%d" % number
+        answers.put(b"")
+        answers.rings_bell()
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert time.monotonic() - started < 10, "a message was found when the wait had timed out, not when it came"
+
+
+def test_a_wait_on_an_empty_ring_ends_in_time_or_when_a_link_is_opened(segment: Segment) -> None:
+    producer, consumer = rings(segment)
+    started = time.monotonic()
+    consumer.sleeps(50)
+    assert 0.04 < time.monotonic() - started < 5
+    sleeper = threading.Thread(target=consumer.sleeps, args=(20_000,))
+    sleeper.start()
+    time.sleep(0.05)
+    producer.reset(2)  # what the frontend does when it opens its end
+    sleeper.join(10)
+    assert not sleeper.is_alive(), "a new link did not wake who slept on the ring"

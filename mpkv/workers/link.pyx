@@ -7,37 +7,37 @@ the intent ring what must not be torn. An old batch that ran after that would un
 the epoch decides, and nothing else.
 """
 
-from __future__ import annotations
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from libc.stdint cimport uint32_t, uint64_t
+from libc.string cimport memcpy
+
+from mpkv.shm.ring cimport Ring
+from mpkv.wire cimport batch_t
 
 import contextlib
 import logging
 import os
-import select
-import struct
 import time
 from collections import deque
 from dataclasses import dataclass
-from typing import Final
 
 import zmq
-
-from mpkv.shm.ring import Ring
 
 logger = logging.getLogger(__name__)
 
 #: Messages that ZeroMQ holds at most: the frontend's limit on bytes in flight bounds them long before.
-HIGH_WATER_MARK: Final = 100_000
+HIGH_WATER_MARK = 100_000
 
 #: While the ring of replies is full: the frontend empties it as soon as it runs.
-WAIT_FOR_ROOM_S: Final = 0.0005
+WAIT_FOR_ROOM_S = 0.0005
+#: While the frontend has been told of a new link and has not opened its end.
+WAIT_FOR_FRONTEND_S = 0.002
 
 #: What is left on an old link is looked at when its successor has been open for so long: nobody waits for it, while
 #: recovery has clients waiting.
-LEFTOVERS_AFTER_S: Final = 1.0
+LEFTOVERS_AFTER_S = 1.0
 #: An empty old link is closed after this long: by then nothing can come any more.
-OLD_LINK_CLOSED_AFTER_S: Final = 3.0
-
-_EPOCH_AND_COUNTER: Final = struct.Struct("=4xIQ")
+OLD_LINK_CLOSED_AFTER_S = 3.0
 
 
 class LinkFault(Exception):
@@ -46,49 +46,53 @@ class LinkFault(Exception):
 
 @dataclass(slots=True)
 class Rings:
-    """The way through shared memory: both rings, and the eventfds that wake their readers."""
+    """The way through shared memory: both rings, and the eventfd that wakes the frontend."""
 
     requests: Ring
     replies: Ring
-    own_bell: int
     frontend_bell: int
 
 
-class WorkerLink:
+cdef class WorkerLink:
     """One PAIR socket per frontend, and a pair of rings beside it; `receive` gives batches in order.
 
     :param rings: None: everything goes through ZeroMQ
     """
 
-    def __init__(self, rings: Rings | None = None, *, ignore_epoch: bool = False) -> None:
-        self._rings = rings
-        self._generation = 0
-        self._bell = select.poll()
+    cdef Ring _requests, _replies       # None: everything goes through ZeroMQ
+    cdef int _frontend_bell
+    cdef object _generation             # of the rings, as far as they are this link's
+    cdef object _leftovers              # of the rings
+    cdef object _unsent
+    cdef object _context, _socket, _old
+    cdef double _since                  # when the link of this epoch was opened
+    cdef bint _ignore_epoch
+    cdef int _timeout_ms
+    cdef readonly uint32_t epoch
+    cdef readonly uint64_t received
+    cdef readonly uint64_t discarded    # batches of earlier frontends, of all links
+
+    def __init__(self, rings: Rings | None = None, *, bint ignore_epoch=False):
         if rings is not None:
-            self._bell.register(rings.own_bell, select.POLLIN)
-        self._leftovers: deque[bytes] = deque()  # of the rings
-        self._unsent: deque[bytes] = deque()
+            self._requests, self._replies, self._frontend_bell = rings.requests, rings.replies, rings.frontend_bell
+        self._generation = 0
+        self._leftovers = deque()
+        self._unsent = deque()
         self._context = zmq.Context(io_threads=1)
-        self._socket: zmq.Socket[bytes] | None = None
-        self._old: list[zmq.Socket[bytes]] = []
-        self._since = 0.0  # when the link of this epoch was opened
+        self._old = []
         self._ignore_epoch = ignore_epoch
         self._timeout_ms = -1
-        self.epoch = 0
-        self.received = 0
-        self.sent = 0
-        self.discarded = 0  #: batches of earlier frontends, of all links
 
-    def listen(self, endpoint: str, epoch: int, incarnation: int = 0) -> None:
+    def listen(self, str endpoint not None, uint32_t epoch, incarnation=0) -> None:
         """Open a fresh endpoint for the frontend of this epoch; from now on no other is listened to."""
-        if self._rings is not None:
-            if self._rings.requests.generation == self._generation:
-                while (left := self._rings.requests.take()) is not None:
+        if self._requests is not None:
+            if self._requests.generation == self._generation:
+                while (left := self._requests.take()) is not None:
                     if left is False:
-                        self._rings.requests.drop_marker()
+                        self._requests.drop_marker()
                     else:
                         self._leftovers.append(left)
-            self._generation = epoch << 32 | incarnation
+            self._generation = <uint64_t>epoch << 32 | <uint64_t>incarnation
         self._unsent.clear()
         socket = self._context.socket(zmq.PAIR)
         socket.linger = 0
@@ -100,10 +104,11 @@ class WorkerLink:
         self._since = time.monotonic()
         self._timeout_ms = -1
         self.epoch = epoch
-        self.received = self.sent = 0
+        self.received = 0
 
-    def receive(self, timeout_ms: int) -> bytes | None:
+    def receive(self, int timeout_ms) -> bytes | None:
         """The next batch to execute; None when none came in time, or one that is of the past."""
+        cdef bytes batch
         if (self._old or self._leftovers) and self.received and time.monotonic() - self._since > LEFTOVERS_AFTER_S:
             leftover = self._read_old()
             if leftover is not None and self._is_current(leftover):
@@ -114,92 +119,93 @@ class WorkerLink:
         if self._unsent and not self._send_unsent():
             time.sleep(WAIT_FOR_ROOM_S)
             return None
-        batch = self._next_from_ring(timeout_ms) if self._rings is not None else self._next_from_socket(timeout_ms)
+        if self._requests is not None:
+            batch = self._next_from_ring(timeout_ms)
+        else:
+            batch = self._next_from_socket(timeout_ms)
         if batch is None or not self._is_current(batch):
             return None
         self.received += 1
-        _, counter = _EPOCH_AND_COUNTER.unpack_from(batch)
-        if counter != self.received:
-            raise LinkFault(f"batch {counter} came where {self.received} was due")
+        if _head_of(batch).counter != self.received:
+            raise LinkFault(f"batch {_head_of(batch).counter} came where {self.received} was due")
         return batch
 
-    def _next_from_ring(self, timeout_ms: int) -> bytes | None:
-        """The next batch, waiting beside the ring for the doorbell."""
-        rings = self._rings
-        assert rings is not None
+    cdef bytes _next_from_ring(self, int timeout_ms):
+        """The next batch, waiting once for it."""
+        cdef const char* message
+        cdef size_t size
+        cdef int found
+        cdef bint waited = False
+        if self._requests.generation != self._generation:
+            time.sleep(WAIT_FOR_FRONTEND_S)
+            return None
         while True:
-            if rings.requests.generation == self._generation:
-                batch = rings.requests.take()
-                if batch is False:
-                    return self._next_by_marker(timeout_ms)
-                if batch is not None:
-                    return batch
-                if not rings.requests.falls_asleep():
-                    continue
-            rang = self._bell.poll(timeout_ms)
-            rings.requests.is_awake()
-            if not rang:
+            found = self._requests.look(&message, &size)
+            if found == 1:
+                batch = PyBytes_FromStringAndSize(message, size)
+                self._requests.drop()
+                return batch
+            if found == 2:
+                return self._next_by_marker(timeout_ms)
+            if waited:
                 return None
-            with contextlib.suppress(BlockingIOError):
-                os.eventfd_read(rings.own_bell)
+            waited = True
+            with nogil:
+                self._requests.sleep(timeout_ms)
 
-    def _next_by_marker(self, timeout_ms: int) -> bytes | None:
+    cdef bytes _next_by_marker(self, int timeout_ms):
         """A batch that was too large for the ring comes through ZeroMQ; its marker stays until it is there."""
-        assert self._rings is not None
         batch = self._next_from_socket(timeout_ms)
         if batch is not None:
-            self._rings.requests.drop_marker()
+            self._requests.drop()
         return batch
 
-    def _next_from_socket(self, timeout_ms: int) -> bytes | None:
-        assert self._socket is not None
+    cdef bytes _next_from_socket(self, int timeout_ms):
         if timeout_ms != self._timeout_ms:  # it seldom does, and asking ZeroMQ costs
             self._socket.rcvtimeo = self._timeout_ms = timeout_ms
         try:
-            batch: bytes = self._socket.recv()
+            return self._socket.recv()
         except zmq.Again:
             return None
-        return batch
 
-    def _is_current(self, batch: bytes) -> bool:
+    cdef bint _is_current(self, bytes batch) except -1:
         """Whether a batch was sent by the frontend of this epoch; any other is dropped."""
-        epoch, _ = _EPOCH_AND_COUNTER.unpack_from(batch)
+        cdef uint32_t epoch = _head_of(batch).epoch
         if epoch == self.epoch or self._ignore_epoch:
             return True
         self.discarded += 1
         logger.info("dropped a batch of epoch %d: the link's is %d", epoch, self.epoch)
         return False
 
-    def send(self, batch: bytes) -> None:
+    def send(self, bytes batch not None) -> None:
         """Send replies, in order. While the frontend has no room they wait, and no new batch is taken."""
-        if self._rings is None:
+        if self._requests is None:
             self._send_by_socket(batch)
             return
         self._unsent.append(batch)
         self._send_unsent()
 
-    def _send_unsent(self) -> bool:
+    cdef bint _send_unsent(self) except -1:
         """Put what waits into the ring, as far as there is room; whether that was all."""
-        rings = self._rings
-        assert rings is not None
-        if rings.replies.generation != self._generation:  # of a frontend that is gone, or has not begun
+        cdef bytes batch
+        if self._replies.generation != self._generation:  # of a frontend that is gone, or has not begun
             self._unsent.clear()
             return True
         while self._unsent:
             batch = self._unsent[0]
-            if len(batch) <= rings.replies.most:
-                if not rings.replies.put(batch):
+            if <uint64_t>PyBytes_GET_SIZE(batch) <= self._replies.most:
+                if not self._replies.publish(PyBytes_AS_STRING(batch), PyBytes_GET_SIZE(batch)):
                     break
             else:
-                if not rings.replies.put_marker():
+                if not self._replies.put_marker():
                     break
                 self._send_by_socket(batch)
             self._unsent.popleft()
-        if rings.replies.wakes():
-            os.eventfd_write(rings.frontend_bell, 1)
+        if self._replies.must_wake():
+            os.eventfd_write(self._frontend_bell, 1)
         return not self._unsent
 
-    def _send_by_socket(self, batch: bytes) -> None:
+    def _send_by_socket(self, bytes batch) -> None:
         """Without a peer they are dropped: the frontend that they were for is gone, its successor waits.
 
         Should ZeroMQ ever have no room instead, the gap in the counters is a fault that the frontend sees.
@@ -230,3 +236,13 @@ class WorkerLink:
         if self._socket is not None:
             self._socket.close(linger=1000)
         self._context.term()
+
+
+cdef inline batch_t _head_of(bytes batch) noexcept:
+    """What a batch begins with; zeros if it is too short to be one."""
+    cdef batch_t head
+    head.epoch = 0
+    head.counter = 0
+    if <size_t>PyBytes_GET_SIZE(batch) >= sizeof(head):
+        memcpy(&head, PyBytes_AS_STRING(batch), sizeof(head))
+    return head

@@ -1,0 +1,133 @@
+"""What was read together is answered together, over several shards too, and nobody waits for a shard that is not his."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from mpkv.sharding import shard_of
+from mpkv.testing import Server
+from tests.helpers.reference import Connection
+from tests.helpers.running import leaving_nothing
+
+WORKERS = 4
+TICKS_HZ = 1
+KEYS = [next(key for key in (b"k%d" % i for i in range(1000)) if shard_of(key, WORKERS) == s) for s in range(WORKERS)]
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[Server]:
+    """A server of this module's own: its writes are counted, and its workers are stopped and continued."""
+    with leaving_nothing(WORKERS, hz=TICKS_HZ) as server:
+        yield server
+
+
+@pytest.fixture
+def client(running: Server) -> Iterator[Connection]:
+    connection = Connection(running.port)
+    connection.call([b"FLUSHALL"])
+    yield connection
+    connection.close()
+
+
+def stats(client: Connection, field: str) -> int:
+    info = client.call([b"INFO", b"stats"]).decode()
+    return int(next(line for line in info.splitlines() if line.startswith(field + ":")).partition(":")[2])
+
+
+def test_a_pipeline_over_all_shards_is_answered_with_one_write(client: Connection):
+    pipelines = 200
+    before = stats(client, "total_writes_processed")
+    for _ in range(pipelines):
+        client.call_all([[b"INCR", KEYS[i % WORKERS]] for i in range(16)])
+    written = stats(client, "total_writes_processed") - before
+    assert pipelines < written <= pipelines + 5, "replies of one read left in pieces"
+
+
+def test_replies_before_a_blocked_command_do_not_wait_for_it(running: Server, client: Connection):
+    client.send([[b"SET", KEYS[0], b"v"], [b"GET", KEYS[1]], [b"BLPOP", KEYS[2], b"0"]])
+    assert client.receive() == b"+OK\r\n"
+    assert client.receive() == b"$-1\r\n"
+    other = Connection(running.port)
+    other.call([b"RPUSH", KEYS[2], b"x"])
+    other.close()
+    assert client.receive() == b"*2\r\n$%d\r\n%b\r\n$1\r\nx\r\n" % (len(KEYS[2]), KEYS[2])
+
+
+def test_replies_that_are_there_leave_when_the_shard_of_the_others_dies(running: Server, client: Connection):
+    """The group would be whole only when the shard is back: far later than the replies of the living."""
+    running.kill(signal.SIGSTOP, role=f"worker {WORKERS - 1}")
+    client.send([[b"INCR", KEYS[0]], [b"INCR", KEYS[WORKERS - 1]]])
+    time.sleep(0.2)
+    running.kill(signal.SIGKILL, role=f"worker {WORKERS - 1}")
+    started = time.monotonic()
+    assert client.receive() == b":1\r\n"
+    first = time.monotonic() - started
+    assert client.receive() == b":1\r\n"
+    assert first < time.monotonic() - started - 0.05, "both came together: the first was held back"
+
+
+# -- bells: with one tick a second it shows which answer was found by the tick, and not because its worker rang ---------
+
+ROUNDS = 6
+#: On average; a tick would take half a second.
+PROMPT_S = 0.2
+
+
+def stop(server: Server, shard: int) -> int:
+    return server.kill(signal.SIGSTOP, role=f"worker {shard}")
+
+
+def test_a_part_that_is_answered_after_its_siblings_rings(running: Server, client: Connection):
+    waited = 0.0
+    for _ in range(ROUNDS):
+        worker = stop(running, 0)
+        client.send([[b"MSET", KEYS[0], b"1", KEYS[1], b"2"]])
+        time.sleep(0.05)
+        os.kill(worker, signal.SIGCONT)
+        started = time.monotonic()
+        assert client.receive() == b"+OK\r\n"
+        waited += time.monotonic() - started
+    assert waited / ROUNDS < PROMPT_S
+
+
+def test_a_request_before_a_part_rings_while_the_siblings_wait(running: Server, client: Connection):
+    other = Connection(running.port)
+    waited = 0.0
+    for _ in range(ROUNDS):
+        first, second = stop(running, 0), stop(running, 1)
+        other.send([[b"INCR", b"other{" + KEYS[0] + b"}"]])
+        time.sleep(0.05)
+        client.send([[b"MSET", KEYS[0], b"1", KEYS[1], b"2"]])
+        time.sleep(0.05)
+        os.kill(first, signal.SIGCONT)
+        started = time.monotonic()
+        assert other.receive().startswith(b":")
+        waited += time.monotonic() - started
+        os.kill(second, signal.SIGCONT)
+        assert client.receive() == b"+OK\r\n"
+    other.close()
+    assert waited / ROUNDS < PROMPT_S
+
+
+@pytest.mark.parametrize("stopped", [0, 1])
+def test_a_write_over_two_shards_that_waits_for_one_slows_nobody_on_the_other(
+    running: Server, client: Connection, stopped: int
+):
+    worker = stop(running, stopped)
+    try:
+        client.send([[b"MSET", KEYS[0], b"1", KEYS[1], b"2"]])
+        other = Connection(running.port)
+        started = time.monotonic()
+        for _ in range(ROUNDS):
+            assert other.call([b"TTL", KEYS[1 - stopped]]) in (b":-1\r\n", b":-2\r\n")
+        took = time.monotonic() - started
+        other.close()
+    finally:
+        os.kill(worker, signal.SIGCONT)
+    assert client.receive() == b"+OK\r\n"
+    assert took / ROUNDS < PROMPT_S
