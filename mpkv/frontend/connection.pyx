@@ -113,6 +113,7 @@ cdef class Connection(Receiver):
             self._write()
             return False
         self.at_end = True
+        self._continue()            # it may have been about to go on
         self._close_at_end()
         return True
 

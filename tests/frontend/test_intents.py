@@ -66,8 +66,8 @@ def test_opening_without_room_is_refused_and_leaves_the_ring_as_it_was(tmp_path:
         ring.open(number, parts_of(number, [500, 500]))
     before = bytes(area)
     with pytest.raises(RuntimeError, match="full"):
-        for number in range(number + 1, number + 20):
-            ring.open(number, parts_of(number, [500, 500]))
+        for later in range(number + 1, number + 20):
+            ring.open(later, parts_of(later, [500, 500]))
             before = bytes(area)
     assert bytes(area) == before
 

@@ -130,6 +130,12 @@ def test_a_client_that_has_sent_its_last_byte_gets_all_its_replies(
     assert ours
 
 
+def test_a_long_pipeline_and_the_end_of_input_behind_it_are_answered_whole_every_time(server: Server):
+    """The end may come while the pipeline is not worked off, at any of the moments when it stops and goes on."""
+    for _ in range(20):
+        assert whole_exchange(server.port, SET * 5000 + PING) == b"+OK\r\n" * 5000 + b"+PONG\r\n"
+
+
 @pytest.mark.parametrize("request_bytes", [b"", SET[:17], b"BLPOP nokey 0\r\n", SET + b"BLPOP nokey 0\r\n"])
 def test_a_client_that_leaves_unfinished_business_is_let_go(server: Server, reference_port: int, request_bytes: bytes):
     assert whole_exchange(server.port, request_bytes) == whole_exchange(reference_port, request_bytes)
