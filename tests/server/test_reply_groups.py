@@ -71,7 +71,7 @@ def test_replies_that_are_there_leave_when_the_shard_of_the_others_dies(running:
     assert first < time.monotonic() - started - 0.05, "both came together: the first was held back"
 
 
-# -- bells: with one tick a second it shows which answer the tick has found, as its worker did not ring -----------------
+# -- bells: with one tick a second it shows which answer the tick has found, as its worker did not ring ----------------
 
 ROUNDS = 6
 #: On average; a tick would take half a second.
