@@ -81,4 +81,5 @@ cdef class Connection(Receiver):
     cdef void _learn_window(self, size_t size) noexcept
     cdef int _hand_over(self) except -1
     cdef int _begin_group(self) noexcept
+    cdef int _end_wait(self) except -1
     cdef int _update_reading(self) except -1

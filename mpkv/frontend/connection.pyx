@@ -26,7 +26,7 @@ from mpkv.resp.parser cimport PARSE_ERROR, PARSE_MORE, PARSE_NOTHING, PARSE_REQU
 from mpkv.shm.board cimport (
     BACK_PRESSURE_PAUSES, TOTAL_NET_INPUT_BYTES, TOTAL_NET_OUTPUT_BYTES, TOTAL_READS_PROCESSED, TOTAL_WRITES_PROCESSED,
 )
-from mpkv.wire cimport BLOCKED, LATE, REPLY
+from mpkv.wire cimport BLOCKED, LATE, REPLY, note_t
 
 import logging
 
@@ -42,7 +42,7 @@ cdef enum:
     SHARED_BUFFER = 256 * 1024
     SLICE = 256                     # requests of one connection in one turn
     MOST_OUTSTANDING = 4096         # replies a connection may be owed, if they are small
-    FIRST_OUTSTANDING = 64          # … and while nothing is known of them yet
+    FIRST_OUTSTANDING = 16          # … and while nothing is known of them yet
     LEAST_OUTSTANDING = 2           # … and if they are huge
     REPLY_BUDGET = 4 << 20          # bytes of replies that may be on their way to it, judged by its last ones
     SMALL_REPLY = 1000
@@ -63,8 +63,8 @@ _shared_view = PyMemoryView_FromMemory(_shared, SHARED_BUFFER, PyBUF_WRITE)
 cdef class Connection(Receiver):
     """An asyncio BufferedProtocol.
 
-    `server` is the frontend: it must have ``perform(connection, words)``, ``opened``, ``closed``, ``blocked`` and
-    ``protocol_error``.
+    `server` is the frontend: it must have ``perform(connection, words)``, ``opened``, ``closed``, ``blocked``,
+    ``protocol_error`` and `slow`.
     """
 
     def __cinit__(self, server, Router router, uint64_t id):
@@ -109,10 +109,10 @@ cdef class Connection(Receiver):
 
     def eof_received(self):
         """The client has sent its last byte: what came before it is still executed and answered, but for waits."""
-        if self.stopped & STOP_BLOCKED:
-            self._write()
-            return False
         self.at_end = True
+        if self.stopped & STOP_BLOCKED:
+            self._end_wait()
+            return True
         self._continue()            # it may have been about to go on
         self._close_at_end()
         return True
@@ -120,6 +120,12 @@ cdef class Connection(Receiver):
     def _close_at_end(self):
         if self.at_end and not self.stopped and not self.closed:
             self.close_after_replies()
+
+    cdef int _end_wait(self) except -1:
+        """Who has sent his last byte waits for no key any more; the replies before the wait are still his."""
+        if self.at_end and self.stopped & STOP_BLOCKED and self.next_out == self.blocked_index:
+            self._close_gently()
+        return 0
 
     def pause_writing(self):
         self.backed_up = True
@@ -373,7 +379,7 @@ cdef class Connection(Receiver):
             self.blocked_index = index
             self.server.blocked(self, PyBytes_FromStringAndSize(data, size))
             if self.at_end:
-                self._close_gently()
+                self._end_wait()
             else:
                 self._update_reading()
             return 0
@@ -405,6 +411,13 @@ cdef class Connection(Receiver):
         connection."""
         if not self.closed:
             self.server.outcome_unknown(self)
+        return 0
+
+    cdef int note(self, uint64_t index, const note_t* note, int command, arguments) except -1:
+        """One of its commands was slow on its shard: an entry for the slow log."""
+        self.server.slow.note_on_shard(
+            self, command, arguments, note.execute_ns, note.queue_us, note.ended_ns, note.shard, note.database
+        )
         return 0
 
     cdef bint is_gone(self) noexcept:
@@ -477,6 +490,7 @@ cdef class Connection(Receiver):
                     self.release(STOP_IN_FLIGHT)
             if self.stopped & STOP_SETTLING and outstanding == 0:
                 self.release(STOP_SETTLING)
+            self._end_wait()
         if self.closing_after_replies and self.next_in == self.next_out:
             self._close_gently()
         return 0
@@ -522,6 +536,7 @@ cdef class Connection(Receiver):
             raise MemoryError
         if self.output.size > OUTPUT_CHUNK:
             self._write()
+        self.group_end = self.next_out      # it waits for no replies
         self.router.schedule_flush()
 
     def _write(self):

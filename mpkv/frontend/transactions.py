@@ -11,6 +11,7 @@ the transaction must be on one shard.
 
 from __future__ import annotations
 
+import contextlib
 import operator
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from functools import reduce
 from typing import Any, Final
 
 from mpkv import errors
+from mpkv.commands.connection import read_hello
 from mpkv.commands.spec import NO_KEYS, Command, Flag
 from mpkv.errors import CommandError
 from mpkv.frontend.pending import Answer, Exec
@@ -181,7 +183,8 @@ def _send(
     """Deal the commands out to their shards and send the parts."""
     router = conn.server.router
     place = conn.take_place()
-    gather = Exec(conn, place, conn.protocol, len(transaction.queue))
+    gather = Exec(conn, place, conn.protocol, len(transaction.queue), router.exec_number)
+    gather.queue = transaction.queue
     router.next_number()
     requests: dict[int, list[bytes]] = {}
     receivers: dict[int, list[tuple[Any, int]]] = {}
@@ -192,13 +195,17 @@ def _send(
             local[index] = (spec, words)
             database, protocol = _foresee(conn, spec, words, (database, protocol))
         elif not shards:
-            local[index] = (_CROSSSLOT, words)
+            local[index] = (_refusal(errors.CROSSSLOT), words)
         elif is_whole(spec, shards):
             (shard,) = shards
             requests.setdefault(shard, []).append(router.envelope(spec, words, conn.id, database, protocol))
             receivers.setdefault(shard, []).append((None, index))
         else:
-            part_gather, parts = router.split(gather.member(), index, protocol, spec, words, shards)
+            try:
+                part_gather, parts = router.split(gather.member(), index, protocol, spec, words, shards)
+            except CommandError as error:  # this command's own reply, as CROSSSLOT is
+                local[index] = (_refusal(error), words)
+                continue
             for number, (shard, part_spec, part_words) in enumerate(parts):
                 envelope = router.envelope(
                     part_spec, part_words, conn.id, database, 2, parts=len(parts), first=number == 0, part_of=spec
@@ -209,7 +216,7 @@ def _send(
         requests.setdefault(watched.shard, [])
         receivers.setdefault(watched.shard, [])
     if local:
-        here = _Here(conn, local)
+        here = Here(conn, local)
         gather.complete, gather.delivered = here.complete, here.delivered
     parts = [(shard, requests[shard], gather, gather.add_part(receivers[shard])) for shard in sorted(requests)]
     if not parts:
@@ -226,54 +233,67 @@ def _foresee(conn: Any, spec: Command, words: Sequence[bytes], state: tuple[int,
     database, protocol = state
     if spec.name == "select" and words[1].isdigit() and int(words[1]) < conn.server.config.databases:
         database = int(words[1])
-    elif spec.name == "hello" and len(words) == 2 and words[1] in (b"2", b"3"):
-        protocol = int(words[1])
+    elif spec.name == "hello":
+        with contextlib.suppress(CommandError):  # it will be its reply, and changes nothing
+            wanted, login, _ = read_hello(words[1:], protocol)
+            if login is None or conn.server.sessions.knows(*login):
+                protocol = wanted
     return database, protocol
 
 
-class _Here:
+class Here:
     """The commands of one transaction that run in the frontend, when those on the shards have answered."""
 
     def __init__(self, conn: Any, commands: dict[int, tuple[Command, Sequence[bytes]]]) -> None:
         self._conn = conn
         self._commands = commands
         self._reply_mode: int | None = None
+        self._ends = False
 
     def complete(self, members: Sequence[bytes | None]) -> bytes:
-        """The whole reply of EXEC. A CLIENT REPLY in it silences the elements behind it, as in Redis, but not the
-        head."""
+        """What is to be sent in reply to EXEC. Head and elements go out if the reply mode lets them when it is their
+        turn, as in Redis: a CLIENT REPLY among them silences, or is heard from, what stands behind it."""
         conn = self._conn
         before = conn.reply_mode
-        reply = [b"*%d\r\n" % len(members)]
-        conn.server.in_transaction = True
+        reply = [] if before == REPLIES_OFF else [b"*%d\r\n" % len(members)]
+        conn.server.in_transaction = self
         for place, member in enumerate(members):
-            element = self._run(place) if member is None else member
-            if conn.reply_mode != REPLIES_OFF or before == REPLIES_OFF:
-                reply.append(element)
-        conn.server.in_transaction = False
-        if conn.reply_mode != before:
-            self._reply_mode, conn.reply_mode = conn.reply_mode, before
+            ends, value = self._ends, self._run(place) if member is None else member
+            if not ends and (conn.reply_mode != REPLIES_OFF or isinstance(value, Messages)):
+                reply.append(value if isinstance(value, bytes) else self._encode(value))
+        conn.server.in_transaction = None
+        if reply or conn.reply_mode != before:
+            self._reply_mode, conn.reply_mode = conn.reply_mode, 0 if reply else before
         return b"".join(reply)
 
-    def _run(self, place: int) -> bytes:
+    def _run(self, place: int) -> Any:
+        """The encoded reply of a command, or messages: these are heard in any mode."""
         conn = self._conn
         value = conn.server.call(conn, *self._commands[place])
-        if value is NO_REPLY:
-            return b""
-        messages = value if isinstance(value, Messages) else [value]
-        return b"".join(encode_bytes(message, conn.protocol) for message in messages)
+        return value if isinstance(value, Messages) else self._encode([] if value is NO_REPLY else [value])
+
+    def _encode(self, values: Sequence[Any]) -> bytes:
+        return b"".join(encode_bytes(value, self._conn.protocol) for value in values)
+
+    def end_after_this(self) -> None:
+        """The client has killed itself: nothing more is heard, and the connection ends with the reply."""
+        self._ends = True
 
     def delivered(self) -> None:
         """The reply is out: what was put off until then."""
         if self._reply_mode is not None:
             self._conn.reply_mode = self._reply_mode
         self._conn.server.pubsub.push_late(self._conn)
+        if self._ends:
+            self._conn.close_after_replies()
 
 
-def _crossslot(conn: Any, *_: bytes) -> None:
-    raise errors.CROSSSLOT
+def _refusal(error: CommandError) -> Command:
+    """What stands in a transaction for a command that cannot be sent: its reply is the error."""
 
+    def refuse(conn: Any, *_: bytes) -> None:
+        raise error
 
-_CROSSSLOT = Command(
-    "crossslot", _crossslot, -1, keys=NO_KEYS, flags=Flag(0), group="", across=None, since="", complexity="", effect=""
-)
+    return Command(
+        "refused", refuse, -1, keys=NO_KEYS, flags=Flag(0), group="", across=None, since="", complexity="", effect=""
+    )
