@@ -67,5 +67,5 @@ def shard_of(bytes key, int shards) -> int:
 
 def slot_range(int shard, int shards) -> range:
     """The slots that a shard owns."""
-    first = -(-shard * SLOTS // shards)
-    return range(first, -(-(shard + 1) * SLOTS // shards))
+    # Rounded up by hand: a compiled division truncates towards zero, and -(-a // b) would round down
+    return range((shard * SLOTS + shards - 1) // shards, ((shard + 1) * SLOTS + shards - 1) // shards)

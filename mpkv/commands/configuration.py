@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from mpkv import errors
 from mpkv.commands.spec import ADMIN, LOADING, NOSCRIPT, STALE, command
 from mpkv.config_syntax import ENCODING, ENCODING_ERRORS
+from mpkv.config_table import Flag, find
 from mpkv.resp.replies import OK, Status
 
 _FLAGS: Final = ADMIN | NOSCRIPT | LOADING | STALE
@@ -47,12 +49,20 @@ def config_get(conn: Any, *patterns: bytes) -> dict[bytes, bytes]:
     return {_encode(name): _encode(value) for name, value in found.items()}
 
 
+def _sensitive_values(words: Sequence[bytes]) -> Iterator[int]:
+    for at in range(2, len(words) - 1, 2):
+        row = find(_decode(words[at]))
+        if row is not None and Flag.SENSITIVE in row.flags:
+            yield at + 1
+
+
 @command(
     "CONFIG SET",
     arity=-4,
     flags=_FLAGS,
     since="2.0.0",
     complexity="O(N) when N is the number of configuration parameters provided",
+    secrets=_sensitive_values,
 )
 def config_set(conn: Any, *words: bytes) -> Status:
     """CONFIG SET parameter value [parameter value ...] -- Set configuration parameters to the given values."""

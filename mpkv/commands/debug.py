@@ -116,6 +116,15 @@ def debug_crash_worker(conn: Any, shard: bytes) -> Any:
     return OK
 
 
+@command("DEBUG SEGFAULT", arity=-2, flags=_DEBUG)
+async def debug_segfault(conn: Any, *shard: bytes) -> Any:
+    """DEBUG SEGFAULT [shard] -- Crash the frontend, or the worker of a shard, with an invalid memory access."""
+    if not shard:
+        conn.server.segfault()
+    await conn.server.ask_shards("segfault", shards=[integer(shard[0])])
+    return OK
+
+
 @command("DEBUG CRASH-FRONTEND", arity=-2, flags=_DEBUG)
 def debug_crash_frontend(conn: Any, *after_parts: bytes) -> Any:
     """DEBUG CRASH-FRONTEND [parts] -- Kill this process, at once or when so many batches of a coming turn have been

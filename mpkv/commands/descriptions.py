@@ -56,20 +56,45 @@ _ACCESS_OF_TWO: Final = _by_name(
 
 _TIPS: Final = _by_name(
     {
-        "nondeterministic_output": "client|info client|list hrandfield hscan info lastsave object|encoding object|freq "
-        "object|idletime object|refcount pttl randomkey scan spop srandmember sscan time ttl zrandmember zscan",
-        "request_policy:all_nodes": "config|set",
+        "nondeterministic_output": "client|info client|list hrandfield hscan info lastsave latency|doctor "
+        "latency|graph latency|histogram latency|history latency|latest object|encoding object|freq object|idletime "
+        "object|refcount pttl randomkey scan slowlog|details slowlog|get slowlog|len spop srandmember sscan time ttl "
+        "zrandmember zscan",
+        "request_policy:all_nodes": "config|set latency|doctor latency|graph latency|histogram latency|history "
+        "latency|latest latency|reset slowlog|details slowlog|get slowlog|len slowlog|reset",
         "request_policy:all_shards": "dbsize flushall flushdb info keys ping randomkey",
         "request_policy:multi_shard": "del exists mget mset msetnx touch unlink",
         "request_policy:special": "scan",
         "response_policy:agg_min": "msetnx",
-        "response_policy:agg_sum": "dbsize del exists touch unlink",
-        "response_policy:all_succeeded": "config|set flushall flushdb mset ping",
-        "response_policy:special": "info",
+        "response_policy:agg_sum": "dbsize del exists slowlog|len touch unlink",
+        "response_policy:all_succeeded": "config|set flushall flushdb latency|reset mset ping slowlog|reset",
+        "response_policy:special": "info latency|doctor latency|graph latency|histogram latency|history "
+        "latency|latest",
         "nondeterministic_output_order": "command command|docs command|info command|list hgetall hkeys hvals keys "
         "sdiff sinter smembers sunion",
     }
 )
+
+#: What a key specification does not show.
+_NOTES: Final = {
+    "set": "RW and access only with `GET`",
+    "getex": "RW and update: the time to live may change",
+}
+
+#: Commands that a newer one replaces: since when, and by what.
+_DEPRECATED: Final = {
+    "brpoplpush": ("6.2.0", "`BLMOVE` with `RIGHT` and `LEFT`"),
+    "getset": ("6.2.0", "`SET` with `GET`"),
+    "hmset": ("4.0.0", "`HSET`"),
+    "quit": ("7.2.0", "closing the connection"),
+    "rpoplpush": ("6.2.0", "`LMOVE` with `RIGHT` and `LEFT`"),
+    "substr": ("2.0.0", "`GETRANGE`"),
+    "zrangebylex": ("6.2.0", "`ZRANGE` with `BYLEX`"),
+    "zrangebyscore": ("6.2.0", "`ZRANGE` with `BYSCORE`"),
+    "zrevrange": ("6.2.0", "`ZRANGE` with `REV`"),
+    "zrevrangebylex": ("6.2.0", "`ZRANGE` with `REV` and `BYLEX`"),
+    "zrevrangebyscore": ("6.2.0", "`ZRANGE` with `REV` and `BYSCORE`"),
+}
 
 _CATEGORY_OF_GROUP: Final = {
     "sorted-set": "@sortedset", "generic": "@keyspace", "transactions": "@transaction", "string": "@string",
@@ -113,6 +138,16 @@ def group_of(spec: Command) -> str:
 def tips_of(spec: Command) -> list[str]:
     """What a client that routes should know."""
     return _TIPS.get(spec.name, [])
+
+
+def note_on_key(spec: Command) -> str:
+    """What is to be said of its keys beyond flags and places; mostly nothing."""
+    return _NOTES.get(spec.name, "")
+
+
+def deprecation(spec: Command) -> tuple[str, str]:
+    """Since when it is deprecated, and what replaces it; empty if it is not."""
+    return _DEPRECATED.get(spec.name, ("", ""))
 
 
 @cache

@@ -153,7 +153,8 @@ def hincrby(db: Db, key: bytes, field: bytes, increment_text: bytes) -> int:
 
 @command("HINCRBYFLOAT", arity=4, keys=FIRST_KEY, flags=WRITE | DENYOOM | FAST, since="2.6.0", effect="own")
 def hincrbyfloat(db: Db, key: bytes, field: bytes, increment_text: bytes) -> bytes:
-    """HINCRBYFLOAT key field increment -- add to the number in a field (0 if there is none); reply with the sum."""
+    """HINCRBYFLOAT key field increment=double -- add to the number in a field (0 if there is none); reply with the
+    sum."""
     increment = long_double.parse(increment_text)
     if not isinstance(increment, Fraction):
         raise errors.NAN_OR_INFINITY

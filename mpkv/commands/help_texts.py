@@ -88,6 +88,36 @@ SHARDCHANNELS [<pattern>]
 SHARDNUMSUB [<shardchannel> ...]
     Return the number of subscribers for the specified shard level channel(s)
 """,
+    "slowlog": """
+GET [<count>]
+    Return top <count> entries from the slowlog (default: 10, -1 mean all).
+    Entries are made of:
+    id, timestamp, time in microseconds, arguments array, client IP and port,
+    client name
+DETAILS [<count>]
+    The same by name, with database, shard, and the microseconds spent in
+    queue, execution and on the way back.
+LEN
+    Return the length of the slowlog.
+RESET
+    Reset the slowlog.
+""",
+    "latency": """
+DOCTOR
+    Return a human readable latency analysis report.
+GRAPH <event>
+    Return an ASCII latency graph for the <event> class.
+HISTORY <event>
+    Return time-latency samples for the <event> class.
+LATEST
+    Return the latest latency samples for all events.
+RESET [<event> ...]
+    Reset latency data of one or more <event> classes.
+    (default: reset all data for all event classes)
+HISTOGRAM [COMMAND ...]
+    Return a cumulative distribution of latencies in the format of a histogram for the specified command names.
+    If no commands are specified then all histograms are replied.
+""",
     "debug": """
 CRASH-FRONTEND [<parts>]
     Kill the frontend, at once or when so many parts have been sent.
@@ -104,6 +134,8 @@ RELOAD [NOSAVE]
     Save the RDB on disk and reload it back to memory, or load an existing one.
 ROUTE <full-command>
     Tell which shards would run a command, and its class.
+SEGFAULT [<shard>]
+    Crash the frontend, or the worker of a shard, with an invalid memory access.
 SET-ACTIVE-EXPIRE <0|1>
     Setting it to 0 disables expiring keys in background when they are not
     accessed. Setting it to 1 reenables it.

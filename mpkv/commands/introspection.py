@@ -8,7 +8,16 @@ from typing import Any
 from mpkv import errors
 from mpkv.commands import help_texts
 from mpkv.commands import spec as commands
-from mpkv.commands.descriptions import NOT_A_KEY, categories, group_of, key_specs, tips_of
+from mpkv.commands.arguments import documented
+from mpkv.commands.descriptions import (
+    NOT_A_KEY,
+    categories,
+    deprecation,
+    group_of,
+    key_specs,
+    note_on_key,
+    tips_of,
+)  # fmt: skip
 from mpkv.commands.spec import FLAG_NAMES, LOADING, STALE, Command, Flag, Keys, command
 from mpkv.errors import CommandError
 from mpkv.glob import matches
@@ -17,13 +26,14 @@ from mpkv.resp.replies import SetReply, Status
 _COMMAND = LOADING | STALE
 
 
-def _key_spec(flags: list[str], keys: Keys) -> dict[bytes, Any]:
+def _key_spec(flags: list[str], keys: Keys, note: str) -> dict[bytes, Any]:
     """Where keys are, in the form of Redis 7."""
+    described: dict[bytes, Any] = {b"notes": note.encode()} if note else {}
     begin, find = keys.count_at, {b"type": b"keynum", b"spec": {b"keynumidx": 0, b"firstkey": 1, b"keystep": 1}}
     if keys.first:
         last = keys.last if keys.last < 0 else keys.last - keys.first
         begin, find = keys.first, {b"type": b"range", b"spec": {b"lastkey": last, b"keystep": keys.step, b"limit": 0}}
-    return {
+    return described | {
         b"flags": _names(flags),
         b"begin_search": {b"type": b"index", b"spec": {b"index": begin}},
         b"find_keys": find,
@@ -45,7 +55,7 @@ def _info(spec: Command) -> list[Any]:
     return [
         spec.name.encode(), spec.arity, _names(flags), keys.first, keys.last, keys.step if keys.first else 0,
         _names(categories(spec)), SetReply(tip.encode() for tip in tips_of(spec)),
-        SetReply(_key_spec(flags, place) for flags, place in key_specs(spec)),
+        SetReply(_key_spec(flags, place, note_on_key(spec)) for flags, place in key_specs(spec)),
         [_info(member) for member in _subcommands(spec)] or SetReply(),
     ]  # fmt: skip
 
@@ -55,6 +65,13 @@ def _docs(spec: Command) -> dict[bytes, Any]:
         b"summary": spec.summary.encode(), b"since": spec.since.encode(), b"group": group_of(spec).encode(),
         b"complexity": spec.complexity.encode(),
     }  # fmt: skip
+    since, replacement = deprecation(spec)
+    if since:
+        docs |= {b"doc_flags": _names(["deprecated"]), b"deprecated_since": since.encode()}
+        docs[b"replaced_by"] = replacement.encode()
+    arguments = [] if _subcommands(spec) or spec.flags & Flag.PROTECTED else documented(spec)
+    if arguments:
+        docs[b"arguments"] = arguments
     if _subcommands(spec):
         docs[b"subcommands"] = {member.name.encode(): _docs(member) for member in _subcommands(spec)}
     return docs

@@ -34,6 +34,9 @@ RANK_IS_ZERO: Final = CommandError(
     "ERR RANK can't be zero: use 1 to start from the first match, 2 from the second ... or use negative to start "
     "from the end of the list"
 )
+RANK_TOO_LOW: Final = CommandError(
+    f"ERR value is out of range, value must between {-INT64_MAX} and {INT64_MAX}"  # sic
+)
 COUNT_NEGATIVE: Final = CommandError("ERR COUNT can't be negative")
 MAXLEN_NEGATIVE: Final = CommandError("ERR MAXLEN can't be negative")
 
@@ -254,7 +257,8 @@ def _blocking_pop(db: Db, words: Sequence[bytes], head: bool) -> replies.Blocked
 
 @command("LMOVE", arity=5, keys=FIRST_TWO_KEYS, flags=WRITE | DENYOOM, since="6.2.0")
 def lmove(db: Db, source: bytes, destination: bytes, where_from: bytes, where_to: bytes) -> bytes | None:
-    """LMOVE source destination <LEFT | RIGHT> <LEFT | RIGHT> -- pop at an end of a list, push at an end of another."""
+    """LMOVE source destination <wherefrom: LEFT | RIGHT> <whereto: LEFT | RIGHT> -- pop at an end of a list, push at
+    an end of another."""
     from_head, to_head = _is_head(where_from), _is_head(where_to)
     return _move(db, source, destination, (from_head, to_head))
 
@@ -271,7 +275,8 @@ def rpoplpush(db: Db, source: bytes, destination: bytes) -> bytes | None:
 def blmove(  # noqa: PLR0917 -- the command has so many words
     db: Db, source: bytes, destination: bytes, where_from: bytes, where_to: bytes, timeout: bytes
 ) -> replies.Blocked | bytes:
-    """BLMOVE source destination <LEFT | RIGHT> <LEFT | RIGHT> timeout -- LMOVE that waits for an element."""
+    """BLMOVE source destination <wherefrom: LEFT | RIGHT> <whereto: LEFT | RIGHT> timeout -- LMOVE that waits for an
+    element."""
     from_head, to_head = _is_head(where_from), _is_head(where_to)
     return _blocking_move(db, source, destination, (from_head, to_head), timeout)
 
@@ -366,7 +371,7 @@ def lpos(db: Db, key: bytes, element: bytes, *words: bytes) -> int | list[int] |
             if rank == 0:
                 raise RANK_IS_ZERO
             if rank == INT64_MIN:  # has no opposite in 64 bits
-                raise errors.NOT_AN_INTEGER
+                raise RANK_TOO_LOW
         elif args.take(b"count", needs=1):
             count = integer_between(args.word(), 0, INT64_MAX, COUNT_NEGATIVE)
         elif args.take(b"maxlen", needs=1):

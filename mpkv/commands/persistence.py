@@ -64,8 +64,8 @@ def lastsave(conn: Any) -> int:
     "otherwise O(1)",
 )
 def shutdown(conn: Any, *options: bytes) -> Any:
-    """SHUTDOWN [NOSAVE|SAVE] [NOW] [FORCE] [ABORT] -- Synchronously saves the database(s) to disk and shuts down the
-    server."""
+    """SHUTDOWN [save-selector: NOSAVE | SAVE] [NOW] [FORCE] [ABORT] -- Synchronously saves the database(s) to disk
+    and shuts down the server."""
     words = {option.lower() for option in options}
     if words - {b"save", b"nosave", b"now", b"force", b"abort"} or {b"save", b"nosave"} <= words:
         raise errors.SYNTAX

@@ -310,7 +310,8 @@ DESTINATION_AND_KEYS: Final = Keys(1, 1, count_at=2)
     complexity=UNION_COMPLEXITY,
 )  # fmt: skip
 def zunion(db: Db, *words: bytes) -> list[bytes] | Pairs:
-    """ZUNION numkeys key [key ...] [WEIGHTS weight ...] [AGGREGATE <SUM | MIN | MAX>] [WITHSCORES] -- unite."""
+    """ZUNION numkeys key [key ...] [WEIGHTS weight [weight ...]] [AGGREGATE <SUM | MIN | MAX>] [WITHSCORES] --
+    unite."""
     return _reply(*_combine(db, "zunion", union, words, READ))
 
 
@@ -319,7 +320,8 @@ def zunion(db: Db, *words: bytes) -> list[bytes] | Pairs:
     complexity=INTERSECTION_COMPLEXITY,
 )  # fmt: skip
 def zinter(db: Db, *words: bytes) -> list[bytes] | Pairs:
-    """ZINTER numkeys key [key ...] [WEIGHTS weight ...] [AGGREGATE <SUM | MIN | MAX>] [WITHSCORES] -- intersect."""
+    """ZINTER numkeys key [key ...] [WEIGHTS weight [weight ...]] [AGGREGATE <SUM | MIN | MAX>] [WITHSCORES] --
+    intersect."""
     return _reply(*_combine(db, "zinter", intersection, words, READ))
 
 
@@ -353,7 +355,8 @@ def zintercard(db: Db, *words: bytes) -> int:
     "in the resulting sorted set.",
 )  # fmt: skip
 def zunionstore(db: Db, destination: bytes, *words: bytes) -> int:
-    """ZUNIONSTORE destination numkeys key [key ...] [WEIGHTS …] [AGGREGATE …] -- store a union."""
+    """ZUNIONSTORE destination numkeys key [key ...] [WEIGHTS weight [weight ...]] [AGGREGATE <SUM | MIN | MAX>] --
+    store a union."""
     return _store(db, "zunionstore", union, destination, words, allowed=STORE)
 
 
@@ -362,7 +365,8 @@ def zunionstore(db: Db, destination: bytes, *words: bytes) -> int:
     complexity=INTERSECTION_COMPLEXITY,
 )  # fmt: skip
 def zinterstore(db: Db, destination: bytes, *words: bytes) -> int:
-    """ZINTERSTORE destination numkeys key [key ...] [WEIGHTS …] [AGGREGATE …] -- store an intersection."""
+    """ZINTERSTORE destination numkeys key [key ...] [WEIGHTS weight [weight ...]] [AGGREGATE <SUM | MIN | MAX>] --
+    store an intersection."""
     return _store(db, "zinterstore", intersection, destination, words, allowed=STORE)
 
 

@@ -237,7 +237,8 @@ def _range(
 
 @command("ZRANGE", arity=-4, keys=FIRST_KEY, flags=READONLY, since="1.2.0", complexity=RANGE_COMPLEXITY)
 def zrange(db: Db, key: bytes, start: bytes, stop: bytes, *words: bytes) -> list[bytes] | Pairs:
-    """ZRANGE key start stop [BYSCORE | BYLEX] [REV] [LIMIT offset count] [WITHSCORES] -- the members in a range."""
+    """ZRANGE key start=string stop=string [BYSCORE | BYLEX] [REV] [LIMIT offset count] [WITHSCORES] -- the members
+    in a range."""
     return _range(db, key, start, stop, words, options=Options())
 
 
@@ -249,7 +250,8 @@ def zrevrange(db: Db, key: bytes, start: bytes, stop: bytes, *words: bytes) -> l
 
 @command("ZRANGEBYSCORE", arity=-4, keys=FIRST_KEY, flags=READONLY, since="1.0.5", complexity=LIMITED_RANGE_COMPLEXITY)
 def zrangebyscore(db: Db, key: bytes, low: bytes, high: bytes, *words: bytes) -> list[bytes] | Pairs:
-    """ZRANGEBYSCORE key min max [WITHSCORES] [LIMIT offset count] -- the members with scores in a range."""
+    """ZRANGEBYSCORE key min=double max=double [WITHSCORES] [LIMIT offset count] -- the members with scores in a
+    range."""
     return _range(db, key, low, high, words, options=Options(By.SCORE, reverse=False))
 
 
@@ -257,7 +259,7 @@ def zrangebyscore(db: Db, key: bytes, low: bytes, high: bytes, *words: bytes) ->
     "ZREVRANGEBYSCORE", arity=-4, keys=FIRST_KEY, flags=READONLY, since="2.2.0", complexity=LIMITED_RANGE_COMPLEXITY
 )
 def zrevrangebyscore(db: Db, key: bytes, high: bytes, low: bytes, *words: bytes) -> list[bytes] | Pairs:
-    """ZREVRANGEBYSCORE key max min [WITHSCORES] [LIMIT offset count] -- by score, from the highest."""
+    """ZREVRANGEBYSCORE key max=double min=double [WITHSCORES] [LIMIT offset count] -- by score, from the highest."""
     return _range(db, key, high, low, words, options=Options(By.SCORE, reverse=True))
 
 
@@ -278,7 +280,7 @@ def zrevrangebylex(db: Db, key: bytes, high: bytes, low: bytes, *words: bytes) -
 
 @command("ZCOUNT", arity=4, keys=FIRST_KEY, flags=READONLY | FAST, since="2.0.0", complexity=COUNT_COMPLEXITY)
 def zcount(db: Db, key: bytes, low: bytes, high: bytes) -> int:
-    """ZCOUNT key min max -- how many members have scores in a range."""
+    """ZCOUNT key min=double max=double -- how many members have scores in a range."""
     return _count(db, key, ScoreRange.parse(low, high))
 
 
@@ -335,7 +337,7 @@ def zremrangebyrank(db: Db, key: bytes, start: bytes, stop: bytes) -> int:
 
 @command("ZREMRANGEBYSCORE", arity=4, keys=FIRST_KEY, flags=WRITE, since="1.2.0", complexity=REMOVE_COMPLEXITY)
 def zremrangebyscore(db: Db, key: bytes, low: bytes, high: bytes) -> int:
-    """ZREMRANGEBYSCORE key min max -- remove the members with scores in a range; reply with how many."""
+    """ZREMRANGEBYSCORE key min=double max=double -- remove the members with scores in a range; reply with how many."""
     return _remove(db, key, ScoreRange.parse(low, high))
 
 

@@ -48,7 +48,8 @@ ONE_PAIR_ONLY: Final = CommandError("ERR INCR option supports a single increment
     complexity="O(log(N)) for each item added, where N is the number of elements in the sorted set.",
 )  # fmt: skip
 def zadd(db: Db, key: bytes, *words: bytes) -> int | float | None:
-    """ZADD key [NX | XX] [GT | LT] [CH] [INCR] score member [score member ...] -- add members or change scores."""
+    """ZADD key [NX | XX] [GT | LT] [change: CH] [increment: INCR] score member [score member ...] -- add members or
+    change scores."""
     options, pairs = _add_options(words)
     scores = [args.floating(text) for text in pairs[::2]]
     if options & INCR:

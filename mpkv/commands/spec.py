@@ -20,7 +20,7 @@ from __future__ import annotations
 import enum
 import importlib
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, Final
@@ -28,16 +28,17 @@ from typing import Any, Final
 FAMILIES: Final = (
     "strings", "hashes", "lists", "sets", "sorted_sets", "sorted_set_pops",
     "sorted_set_ranges", "sorted_set_algebra", "generic", "keyspace",
-    "connection", "server", "introspection", "configuration", "persistence", "pubsub", "transactions", "debug",
+    "connection", "client", "server", "introspection", "configuration",
+    "persistence", "slowlog", "latency", "pubsub", "transactions", "debug",
 )  # fmt: skip
 
 #: Module of a family -> the group that COMMAND DOCS and the ACL categories call it by.
 GROUPS: Final = {
     "strings": "string", "hashes": "hash", "lists": "list", "sets": "set", "sorted_sets": "sorted-set",
     "sorted_set_pops": "sorted-set", "sorted_set_ranges": "sorted-set", "sorted_set_algebra": "sorted-set",
-    "generic": "generic", "keyspace": "generic", "connection": "connection", "server": "server",
-    "introspection": "server", "configuration": "server", "persistence": "server", "pubsub": "pubsub",
-    "transactions": "transactions", "debug": "server",
+    "generic": "generic", "keyspace": "generic", "connection": "connection", "client": "connection",
+    "server": "server", "introspection": "server", "configuration": "server", "persistence": "server",
+    "slowlog": "server", "latency": "server", "pubsub": "pubsub", "transactions": "transactions", "debug": "server",
 }  # fmt: skip
 
 
@@ -153,6 +154,10 @@ class Across:
     native: str = ""
 
 
+#: What stands for a secret.
+REDACTED: Final = b"(redacted)"
+
+
 @dataclass(slots=True)
 class Command:
     """One row of the table."""
@@ -167,6 +172,8 @@ class Command:
     since: str
     complexity: str
     effect: str  #: "" = the command itself, "own" = its handler declares it
+    #: which words of a request (the whole of it) hold secrets: never shown in the slow log or anywhere else
+    secrets: Callable[[Sequence[bytes]], Iterable[int]] | None = None
     number: int = -1
     subcommands: dict[bytes, Command] = field(default_factory=dict)
     summary: str = ""
@@ -185,6 +192,11 @@ class Command:
     def accepts(self, words: int) -> bool:
         """Whether a request of so many words fits the arity."""
         return words == self.arity if self.arity >= 0 else words >= -self.arity
+
+    def redacted(self, words: Sequence[bytes]) -> list[bytes]:
+        """A request, or what there is of it, as it may be shown to others than its client."""
+        secrets = set() if self.secrets is None else set(self.secrets(words))
+        return [REDACTED if place in secrets else word for place, word in enumerate(words)]
 
 
 @cache
@@ -206,6 +218,7 @@ def command(
     since: str = "1.0.0",
     complexity: str = "O(1)",
     effect: str = "",
+    secrets: Callable[[Sequence[bytes]], Iterable[int]] | None = None,
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Declare a command; `name` is one word, or two for a sub-command.
 
@@ -220,7 +233,7 @@ def command(
         syntax, _, summary = " ".join(paragraph.split()).partition(" -- ")
         _declared[lower] = Command(
             lower, handler, arity, keys, flags, GROUPS.get(family, "generic"), across, since, complexity, effect,
-            summary=summary, syntax=syntax,
+            secrets, summary=summary, syntax=syntax,
         )  # fmt: skip
         return handler
 

@@ -100,14 +100,14 @@ def _store_until(db: Db, key: bytes, value: bytes, at_ms: int) -> None:
 
 @command("SET", arity=-3, keys=FIRST_KEY, flags=WRITE | DENYOOM)
 def set_(db: Db, key: bytes, value: bytes, *words: bytes) -> replies.Status | bytes | None:
-    """SET key value [NX | XX] [GET] [EX seconds | PX milliseconds | EXAT seconds | PXAT milliseconds | KEEPTTL] \
--- store a string under a key, whatever was there before."""
+    """SET key value [NX | XX] [GET] [EX seconds | PX milliseconds | EXAT unix-time-seconds | PXAT
+    unix-time-milliseconds | KEEPTTL] -- store a string under a key, whatever was there before."""
     if not words:
         db.set_string(key, value)
         return replies.OK
     chosen = _read_options(words, _SET_OPTIONS)
     keyword, text = chosen.get("expiry", (b"", b""))
-    at_ms = _expire_at_ms(db, "set", keyword, text) if text else -1
+    at_ms = _expire_at_ms(db, "set", keyword, text) if keyword in _TIME_UNITS else -1
     old = db.string_for_read(key) if "get" in chosen else None
     condition, _ = chosen.get("condition", (b"", b""))
     if condition and db.exists(key) != (condition == b"xx"):
@@ -226,7 +226,7 @@ def getdel(db: Db, key: bytes) -> bytes | None:
 
 @command("GETEX", arity=-2, keys=FIRST_KEY, flags=WRITE | FAST, since="6.2.0", effect="own")
 def getex(db: Db, key: bytes, *words: bytes) -> bytes | None:
-    """GETEX key [EX seconds | PX milliseconds | EXAT seconds | PXAT milliseconds | PERSIST] \
+    """GETEX key [EX seconds | PX milliseconds | EXAT unix-time-seconds | PXAT unix-time-milliseconds | PERSIST] \
 -- reply with a string and change when it expires."""
     chosen = _read_options(words, _GETEX_OPTIONS)
     value = db.string_for_read(key)
@@ -355,7 +355,7 @@ def _add(db: Db, key: bytes, amount: int) -> int:
 
 @command("INCRBYFLOAT", arity=3, keys=FIRST_KEY, flags=WRITE | DENYOOM | FAST, since="2.6.0", effect="own")
 def incrbyfloat(db: Db, key: bytes, increment: bytes) -> bytes:
-    """INCRBYFLOAT key increment -- add to the floating point number at a key; a missing one counts as 0."""
+    """INCRBYFLOAT key increment=double -- add to the floating point number at a key; a missing one counts as 0."""
     old = db.string_for_write(key)
     value = long_double.parse(b"0" if old is None else old)
     total = long_double.to_text(long_double.add(value, long_double.parse(increment)))
@@ -372,7 +372,7 @@ def incrbyfloat(db: Db, key: bytes, increment: bytes) -> bytes:
     complexity="O(N*M) where N and M are the lengths of s1 and s2, respectively",
 )  # fmt: skip
 def lcs(db: Db, key1: bytes, key2: bytes, *words: bytes) -> bytes | int | dict[bytes, object]:
-    """LCS key1 key2 [LEN] [IDX] [MINMATCHLEN length] [WITHMATCHLEN] -- the common subsequence of two strings."""
+    """LCS key1 key2 [LEN] [IDX] [MINMATCHLEN min-match-len] [WITHMATCHLEN] -- the common subsequence of two strings."""
     first, second = _lcs_operands(db, key1, key2)
     chosen: set[bytes] = set()
     shortest = 0

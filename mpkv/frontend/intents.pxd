@@ -17,13 +17,22 @@ cdef class IntentRing:
     cdef header_t* _header
     cdef uint64_t _room
     cdef object _folder
+    cdef dict _moved                     # handle -> (file, the payload's file if it has its own): no longer in the ring
+    cdef bint _reserved                  # the next write's payload has its room on the disk
     cdef readonly bint enabled
     cdef readonly uint64_t total         # opened by this process
     cdef readonly uint64_t open_count
 
+    # Whether a payload of so many bytes in its words goes into a file: `prepare` is called before it is given a number.
+    cdef bint spills(self, uint64_t size_bytes, uint64_t parts) noexcept
     # Whether a write of so many bytes in its words can be opened; one that is spilled always can while a record fits.
     cdef bint takes(self, uint64_t size_bytes, uint64_t parts) noexcept
     # Put a write in; returns what `finish` takes. The caller has asked whether there is room.
     cdef uint64_t begin(self, uint64_t number, const piece_t* pieces, size_t parts) except? 0
     # All parts have answered.
     cdef int finish(self, uint64_t handle) except -1
+    cdef bint _is_passed(self, uint64_t at) noexcept
+    cdef void _pass_closed(self) noexcept
+    cdef uint64_t _place(self, uint64_t size) except? 0
+    cdef uint64_t _stand_for(self, uint64_t number, uint32_t parts) except? 0
+    cdef bint _find(self, dict found, uint64_t handle, const char* data) except -1

@@ -7,9 +7,15 @@ executed is sent again.
 
 Layout of the area: `head` and `tail` (offsets that only grow), then a ring of records. A record is published by moving
 `tail` after it is whole; it is dropped by moving `head` over it when it and all before it are closed. One writer, the
-frontend; one reader, its successor. A record that does not fit before the end of the ring is preceded by a filler. A
-write whose payload would take more than a quarter of the ring goes into a file of its own in the runtime folder, and
-its record names the file.
+frontend; one reader, its successor. A record that does not fit before the end of the ring is preceded by a filler.
+
+Two things would fill the ring. A write whose payload would take more than a quarter of it goes into a file of its own
+in the runtime folder, and its record names the file; the room on the disk is taken before the write is given a number,
+so that a full disk refuses it. And a write that waits for long, since one of its shards loads, would hold `head` and
+with it the room of all that came later: `relieve` moves what waits into a file, several writes in one, and a record
+without payload takes their place at the end of the ring. That record is there before `head` moves over the writes, so
+whenever the frontend dies each of them is found, at times twice; closed ones in a file are found again as well, which
+costs a look at their number and nothing else.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
@@ -29,10 +35,12 @@ import os
 from collections import deque
 from pathlib import Path
 
+from mpkv.errors import CommandError
+
 cdef struct record_t:
     uint64_t size           # of the record, a multiple of 8
     uint64_t number
-    uint32_t state          # OPEN, CLOSED, FILLER
+    uint32_t state
     uint32_t parts
 
 cdef struct part_t:
@@ -44,6 +52,28 @@ cdef enum:
     CLOSED = 2
     FILLER = 3
     SPILLED = 4             # the payload is in the file intent-<number>
+    MOVED = 5               # stands for the `parts` records in the file moved-<number>
+
+cdef enum:
+    HEADERS_BYTES = 4096    # kept free for records without payload, which make room
+
+cdef uint64_t MOVED_HANDLE = <uint64_t>1 << 63      # of a write that a predecessor moved: and its number
+
+#: Room on the disk for the next payload that the ring does not take.
+RESERVED = "intent-reserved"
+
+
+class _MovedFile:
+    """Writes that were moved out of the ring: the first one's number, the handle of the record that stands for them,
+    and how many are open."""
+
+    __slots__ = ("number", "path", "place", "left")
+
+    def __init__(self, number, path, place, left):
+        self.number = number
+        self.path = path
+        self.place = place
+        self.left = left
 
 
 cdef class IntentRing:
@@ -56,23 +86,45 @@ cdef class IntentRing:
         self._base = <char*>&view[0] + 64
         self._room = (view.shape[0] - 64) & ~<uint64_t>7
         self._folder = Path(folder)
+        self._moved = {}
         self.enabled = enabled
 
     @property
     def open_bytes(self) -> int:
         return self._header.tail - self._header.head
 
+    @property
+    def oldest_number(self) -> int:
+        """Of the oldest write under way; 0 = there is none."""
+        cdef uint64_t at = self._header.head
+        numbers = [file.number for file, _ in self._moved.values()]
+        while at != self._header.tail and self._is_passed(at):
+            at += (<record_t*>(self._base + at % self._room)).size
+        if at != self._header.tail:
+            numbers.append((<record_t*>(self._base + at % self._room)).number)
+        return min(numbers, default=0)
+
+    cdef bint _is_passed(self, uint64_t at) noexcept:
+        """Whether `head` may move over what stands here."""
+        cdef record_t* record = <record_t*>(self._base + at % self._room)
+        # a filler may be too short to carry a state: it is what reaches exactly to the end
+        if self._room - at % self._room < sizeof(record_t):
+            return True
+        return record.state == CLOSED or record.state == FILLER
+
+    cdef bint spills(self, uint64_t size_bytes, uint64_t parts) noexcept:
+        return self.enabled and sizeof(record_t) + size_bytes + parts * 128 > self._room // 4
+
     cdef bint takes(self, uint64_t size_bytes, uint64_t parts) noexcept:
         cdef uint64_t size = sizeof(record_t) + size_bytes + parts * 128
         cdef uint64_t used = self._header.tail - self._header.head
-        if size > self._room // 4:
+        if self.spills(size_bytes, parts):
             size = sizeof(record_t)
-        return not self.enabled or used + 2 * size <= self._room
+        return not self.enabled or used + 2 * size + HEADERS_BYTES <= self._room
 
     cdef uint64_t begin(self, uint64_t number, const piece_t* pieces, size_t parts) except? 0:
         cdef uint64_t size = sizeof(record_t)
-        cdef uint64_t tail = self._header.tail
-        cdef uint64_t to_end = self._room - tail % self._room
+        cdef uint64_t at
         cdef record_t* record
         cdef part_t part
         cdef char* to
@@ -82,21 +134,12 @@ cdef class IntentRing:
             return 0
         for i in range(parts):
             size += sizeof(part_t) + padded(pieces[i].size)
-        spilled = size > self._room // 4
+        spilled = self._reserved or size > self._room // 4
         if spilled:
             self._spill(number, [_part_of(&pieces[i]) for i in range(parts)])
             size = sizeof(record_t)
-        if tail - self._header.head + size + (to_end if to_end < size else 0) > self._room:
-            raise RuntimeError("the intent ring is full: room in it is asked for before a write is given a number")
-        if to_end < size:
-            record = <record_t*>(self._base + tail % self._room)
-            record.size = to_end
-            if to_end >= sizeof(record_t):
-                record.state = FILLER
-            settle_writes()
-            tail += to_end
-            self._header.tail = tail
-        record = <record_t*>(self._base + tail % self._room)
+        at = self._place(size)
+        record = <record_t*>(self._base + at % self._room)
         record.size = size
         record.number = number
         record.state = SPILLED if spilled else OPEN
@@ -110,36 +153,78 @@ cdef class IntentRing:
                 memcpy(to + sizeof(part), pieces[i].envelope, part.size)
                 to += sizeof(part) + padded(part.size)
         settle_writes()
-        self._header.tail = tail + size
+        self._header.tail = at + size
         self.total += 1
         self.open_count += 1
-        return tail + 1
+        return at + 1
+
+    cdef uint64_t _place(self, uint64_t size) except? 0:
+        """Where a record of this size goes, in one piece: behind a filler if it does not fit before the end."""
+        cdef uint64_t tail = self._header.tail
+        cdef uint64_t to_end = self._room - tail % self._room
+        cdef record_t* record
+        if tail - self._header.head + size + (to_end if to_end < size else 0) > self._room:
+            raise RuntimeError("the intent ring is full: room in it is asked for before a write is given a number")
+        if to_end < size:
+            record = <record_t*>(self._base + tail % self._room)
+            record.size = to_end
+            if to_end >= sizeof(record_t):
+                record.state = FILLER
+            settle_writes()
+            tail += to_end
+            self._header.tail = tail
+        return tail
 
     cdef int finish(self, uint64_t handle) except -1:
         cdef record_t* record
         cdef bint spilled
         if handle == 0:
             return 0
+        self.open_count -= 1
+        if self._moved and handle in self._moved:
+            self._finish_moved(handle)
+            return 0
         record = <record_t*>(self._base + (handle - 1) % self._room)
         spilled = record.state == SPILLED
         # In this order: a record that names a file has one, whenever this process dies
         record.state = CLOSED
         if spilled:
-            (self._folder / f"intent-{record.number}").unlink(missing_ok=True)
-        self.open_count -= 1
-        while self._header.head != self._header.tail:
-            record = <record_t*>(self._base + self._header.head % self._room)
-            # a filler may be too short to carry a state: it is what reaches exactly to the end
-            if self._room - self._header.head % self._room >= sizeof(record_t) and (
-                record.state != CLOSED and record.state != FILLER
-            ):
-                break
-            self._header.head += record.size
+            self._payload_of(record.number).unlink(missing_ok=True)
+        self._pass_closed()
         return 0
+
+    cdef void _pass_closed(self) noexcept:
+        while self._header.head != self._header.tail and self._is_passed(self._header.head):
+            self._header.head += (<record_t*>(self._base + self._header.head % self._room)).size
+
+    def _finish_moved(self, uint64_t handle) -> None:
+        file, payload = self._moved.pop(handle)
+        if payload is not None:
+            payload.unlink(missing_ok=True)
+        file.left -= 1
+        if not file.left:
+            (<record_t*>(self._base + (<uint64_t>file.place - 1) % self._room)).state = CLOSED
+            file.path.unlink(missing_ok=True)
+            self._pass_closed()
 
     def has_room(self, size_bytes: int, parts: int) -> bool:
         """Whether a write of so many bytes in its words can be opened."""
         return self.takes(size_bytes, parts)
+
+    def prepare(self, size_bytes: int, parts: int) -> None:
+        """Take the room on the disk that a write needs if the ring is too small for it. Raises what is to be replied
+        if there is none."""
+        if not self.spills(size_bytes, parts):
+            return
+        path = self._folder / RESERVED
+        try:
+            with open(path, "wb", opener=_private) as file:
+                os.posix_fallocate(file.fileno(), 0, sizeof(record_t) + size_bytes + parts * 128)
+                self._reserved = True
+        except OSError as error:
+            self._reserved = False
+            path.unlink(missing_ok=True)
+            raise CommandError(f"MISCONF Errors writing to the runtime folder: {error.strerror}") from None
 
     def open(self, number: int, list parts) -> int:
         """Put a write in: `parts` = [(shard, envelope bytes)]. Returns what `close` takes."""
@@ -158,43 +243,164 @@ cdef class IntentRing:
         """All parts have answered."""
         self.finish(handle)
 
-    def unfinished(self) -> list:
-        """Every open write, oldest first: [(handle, number, [(shard, envelope bytes)])]."""
+    def relieve(self, before: int) -> int:
+        """If the ring is more than half full, move the writes out of its front that have lower numbers than `before`;
+        how many. Raises OSError if they cannot be written; then nothing has changed."""
         cdef uint64_t at = self._header.head
+        cdef uint64_t used = self._header.tail - at
+        cdef uint64_t headers = (self._room - used) // sizeof(record_t)
         cdef record_t* record
-        cdef part_t part
-        cdef char* data
-        found = []
+        if not self.enabled or 2 * used <= self._room:
+            return 0
+        places, files, records = [], [], []
         while at != self._header.tail:
             record = <record_t*>(self._base + at % self._room)
-            if self._room - at % self._room >= sizeof(record_t) and record.state in (OPEN, SPILLED):
-                parts = []
-                content = self._read_spilled(record.number) if record.state == SPILLED else None
-                if content is None:
-                    data = <char*>record + sizeof(record_t)
+            if not self._is_passed(at):
+                if record.number >= <uint64_t>before or len(files) + 4 > headers:
+                    break
+                if record.state == MOVED:
+                    files.append(next(file for file, _ in self._moved.values() if file.place == at + 1))
                 else:
-                    data = <char*><bytes>content
-                for _ in range(record.parts):
-                    memcpy(&part, data, sizeof(part))
-                    parts.append((part.shard, PyBytes_FromStringAndSize(data + sizeof(part), part.size)))
-                    data += sizeof(part) + padded(part.size)
-                found.append((at + 1, record.number, parts))
+                    places.append(at + 1)
+                    records.append(PyBytes_FromStringAndSize(<char*>record, record.size))
             at += record.size
+        if records:
+            self._move(places, records)
+        for file in files:
+            record = <record_t*>(self._base + (<uint64_t>file.place - 1) % self._room)
+            file.place = self._stand_for(record.number, record.parts)
+        self._header.head = at
+        return len(records)
+
+    def _move(self, list places, list records) -> None:
+        """Write records into a file and one that stands for them into the ring."""
+        cdef record_t first
+        cdef record_t record
+        memcpy(&first, PyBytes_AS_STRING(records[0]), sizeof(first))
+        file = _MovedFile(first.number, self._file_of(first.number), 0, len(records))
+        try:
+            with open(file.path, "wb", opener=_private) as stream:
+                stream.writelines(records)
+        except OSError:
+            file.path.unlink(missing_ok=True)
+            raise
+        file.place = self._stand_for(first.number, <uint32_t>len(records))
+        for handle, data in zip(places, records, strict=True):
+            memcpy(&record, PyBytes_AS_STRING(data), sizeof(record))
+            self._moved[handle] = file, self._payload_of(record.number) if record.state == SPILLED else None
+
+    cdef uint64_t _stand_for(self, uint64_t number, uint32_t parts) except? 0:
+        """A record without payload, for the writes in a file; its handle."""
+        cdef uint64_t at = self._place(sizeof(record_t))
+        cdef record_t* record = <record_t*>(self._base + at % self._room)
+        record.size = sizeof(record_t)
+        record.number = number
+        record.state = MOVED
+        record.parts = parts
+        settle_writes()
+        self._header.tail = at + sizeof(record_t)
+        return at + 1
+
+    def unfinished(self) -> list:
+        """Every open write, in the order of their numbers: [(handle, number, [(shard, envelope bytes)])]."""
+        cdef uint64_t at = self._header.head
+        cdef record_t* record
+        cdef dict found = {}
+        cdef dict files = {}
+        while at != self._header.tail:
+            record = <record_t*>(self._base + at % self._room)
+            if self._is_passed(at):
+                pass
+            elif record.state != MOVED:
+                self._find(found, at + 1, <char*>record)
+            elif record.number in files:        # its maker died before the older one of the two was dropped
+                record.state = CLOSED
+            else:
+                files[record.number] = self._find_moved(found, at + 1, record.number)
+                if not files[record.number].left:
+                    record.state = CLOSED
+                    self._file_of(record.number).unlink(missing_ok=True)
+            at += record.size
+        self._pass_closed()
+        self._remove_abandoned()
         self.open_count = len(found)
-        return found
+        return [found[number] for number in sorted(found)]
+
+    cdef bint _find(self, dict found, uint64_t handle, const char* data) except -1:
+        """Add the write of a record; whether it is open and was not known."""
+        cdef record_t record
+        cdef part_t part
+        memcpy(&record, data, sizeof(record))
+        if record.number in found:
+            return False
+        if record.state == SPILLED:
+            payload = self._payload_of(record.number)
+            if not payload.exists():            # closed after it was moved
+                return False
+            content = payload.read_bytes()
+            data = PyBytes_AS_STRING(content)
+        else:
+            data += sizeof(record_t)
+        parts = []
+        for _ in range(record.parts):
+            memcpy(&part, data, sizeof(part))
+            parts.append((part.shard, PyBytes_FromStringAndSize(data + sizeof(part), part.size)))
+            data += sizeof(part) + padded(part.size)
+        found[record.number] = handle, record.number, parts
+        return True
+
+    def _find_moved(self, dict found, uint64_t place, uint64_t number):
+        """Add the writes of a file."""
+        cdef record_t record
+        cdef size_t at = 0
+        file = _MovedFile(number, self._file_of(number), place, 0)
+        content = file.path.read_bytes()
+        while at < <size_t>len(content):
+            memcpy(&record, PyBytes_AS_STRING(content) + at, sizeof(record))
+            if self._find(found, MOVED_HANDLE | record.number, PyBytes_AS_STRING(content) + at):
+                payload = self._payload_of(record.number) if record.state == SPILLED else None
+                self._moved[MOVED_HANDLE | record.number] = file, payload
+                file.left += 1
+            at += record.size
+        return file
+
+    def _remove_abandoned(self) -> None:
+        """Files that a predecessor had begun to write, or not yet removed."""
+        cdef uint64_t at = self._header.head
+        cdef record_t* record
+        used = {file.path for file, _ in self._moved.values()} | {payload for _, payload in self._moved.values()}
+        while at != self._header.tail:
+            record = <record_t*>(self._base + at % self._room)
+            if not self._is_passed(at) and record.state == SPILLED:
+                used.add(self._payload_of(record.number))
+            at += record.size
+        for pattern in ("intent-*", "moved-*"):
+            for path in self._folder.glob(pattern):
+                if path not in used:
+                    path.unlink()
 
     def _spill(self, number: int, parts: list) -> None:
+        """Write a payload that the ring is too small for, into the room that was taken for it."""
         cdef part_t part
-        with open(self._folder / f"intent-{number}", "wb", opener=_private) as file:
+        reserved = self._folder / RESERVED
+        with open(reserved, "r+b" if reserved.exists() else "wb", opener=_private) as file:
             for shard, envelope in parts:
                 part.shard = shard
                 part.size = len(envelope)
                 file.write(PyBytes_FromStringAndSize(<char*>&part, sizeof(part)))
                 file.write(envelope)
                 file.write(bytes(padded(part.size) - part.size))
+            file.truncate()
+        reserved.rename(self._payload_of(number))
+        self._reserved = False
 
-    def _read_spilled(self, number: int) -> bytes:
-        return (self._folder / f"intent-{number}").read_bytes()
+    def _payload_of(self, number: int) -> Path:
+        """The file of a write that the ring was too small for."""
+        return self._folder / f"intent-{number}"
+
+    def _file_of(self, number: int) -> Path:
+        """The file of several writes that were moved, of which the first has this number."""
+        return self._folder / f"moved-{number}"
 
 
 cdef tuple _part_of(const piece_t* piece):

@@ -74,6 +74,10 @@ class Connection:
         """Send a pipeline, whatever comes back."""
         self._socket.sendall(b"".join(map(pack_request, requests)))
 
+    def send_end(self) -> None:
+        """Say that nothing more will be sent; replies are still read."""
+        self._socket.shutdown(socket.SHUT_WR)
+
     def receive(self) -> bytes:
         """The next reply."""
         return read_reply(self._stream)

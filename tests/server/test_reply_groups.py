@@ -58,6 +58,48 @@ def test_replies_before_a_blocked_command_do_not_wait_for_it(running: Server, cl
     assert client.receive() == b"*2\r\n$%d\r\n%b\r\n$1\r\nx\r\n" % (len(KEYS[2]), KEYS[2])
 
 
+def test_replies_before_a_blocked_command_reach_a_client_that_has_sent_its_last_byte(
+    running: Server, client: Connection
+):
+    for attempt in range(30):
+        connection = Connection(running.port)
+        connection.send([*([b"STRLEN", key] for key in KEYS), [b"BLPOP", b"none:%d" % attempt, b"5"]])
+        connection.send_end()
+        assert [connection.receive() for _ in KEYS] == [b":0\r\n"] * len(KEYS)
+        assert connection.read(1) == b""
+        connection.close()
+
+
+def test_a_message_does_not_wait_for_replies_that_are_under_way(running: Server, client: Connection):
+    subscriber = Connection(running.port)
+    subscriber.call([b"HELLO", b"3"])
+    subscriber.call([b"SUBSCRIBE", b"news"])
+    worker = running.kill(signal.SIGSTOP, role=f"worker {WORKERS - 1}")
+    try:
+        subscriber.send([[b"STRLEN", KEYS[WORKERS - 1]]])
+        time.sleep(0.1)
+        assert client.call([b"PUBLISH", b"news", b"x"]) == b":1\r\n"
+        assert subscriber.receive() == b">3\r\n$7\r\nmessage\r\n$4\r\nnews\r\n$1\r\nx\r\n"
+    finally:
+        os.kill(worker, signal.SIGCONT)
+    assert subscriber.receive() == b":0\r\n"
+    subscriber.close()
+
+
+def test_a_time_out_that_its_worker_did_not_live_to_see_ends_the_wait_all_the_same(running: Server, client: Connection):
+    waiting = Connection(running.port)
+    started = time.monotonic()
+    waiting.send([[b"BLPOP", KEYS[2], b"0.6"]])
+    time.sleep(0.3)
+    running.kill(signal.SIGSTOP, role="worker 2")
+    time.sleep(0.6)
+    running.kill(signal.SIGKILL, role="worker 2")
+    assert waiting.receive() == b"*-1\r\n"
+    assert time.monotonic() - started >= 0.6
+    waiting.close()
+    assert client.call([b"RPUSH", KEYS[2], b"x"]) == b":1\r\n", "the dead wait took the element"
+
+
 def test_replies_that_are_there_leave_when_the_shard_of_the_others_dies(running: Server, client: Connection):
     """The group would be whole only when the shard is back: far later than the replies of the living."""
     running.kill(signal.SIGSTOP, role=f"worker {WORKERS - 1}")

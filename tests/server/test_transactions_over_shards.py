@@ -54,3 +54,10 @@ def test_a_command_of_a_transaction_that_crosses_slots_fails_alone(client: Conne
     reply = ask(client, "MULTI", f"SET {A} 1", f"RENAME {A} {B}", f"GET {A}", "EXEC")[-1]
     assert reply.startswith(b"*3\r\n+OK\r\n-CROSSSLOT ")
     assert reply.endswith(b"\r\n$1\r\n1\r\n")
+
+
+def test_a_command_that_cannot_be_dealt_out_is_refused_in_its_place(client: Connection) -> None:
+    *_, reply, pong = ask(client, "MULTI", f"INCR {A}", f"MSET {A} 1 {B}", f"SET {C} x", "EXEC", "PING")
+    assert reply == b"*3\r\n:1\r\n-ERR wrong number of arguments for 'mset' command\r\n+OK\r\n"
+    assert pong == b"+PONG\r\n"
+    assert ask(client, f"GET {A}", f"GET {B}") == [b"$1\r\n1\r\n", b"$-1\r\n"]

@@ -339,6 +339,12 @@ def test_scan_does_a_bounded_amount_of_work(keyspace: Keyspace) -> None:
             break
 
 
+@pytest.mark.parametrize("shards", [1, 2, 3, 4, 5, 6, 7, 12, 31, 64])
+def test_a_shard_owns_the_slots_whose_keys_are_routed_to_it(shards: int) -> None:
+    routed = [[slot for slot in range(16384) if slot * shards // 16384 == shard] for shard in range(shards)]
+    assert [list(slot_range(shard, shards)) for shard in range(shards)] == routed
+
+
 def test_a_cursor_carries_the_slot_and_passes_from_shard_to_shard() -> None:
     keyspaces = [Keyspace(1, shard, 3) for shard in range(3)]
     names = {b"key%d" % number for number in range(2000)}
