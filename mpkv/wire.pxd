@@ -8,6 +8,11 @@ from mpkv.resp.parser cimport arg_t
 cdef enum:
     BATCH_MAGIC = 0x6D706B76       # "mpkv"
 
+# How much of a request an entry of the slow log may show, as in Redis
+cpdef enum:
+    SHOWN_WORDS = 32
+    SHOWN_BYTES = 128              # of each word
+
 cdef struct batch_t:
     uint32_t magic
     uint32_t epoch             # the incarnation of the link that this batch belongs to
@@ -15,7 +20,7 @@ cdef struct batch_t:
     int64_t now_ms             # the frontend's clock; never goes back. In replies: 0
     uint64_t last_number       # in replies: the last number executed
     uint32_t count             # envelopes that follow
-    uint32_t reserved
+    uint32_t sent_us           # when it was sealed: the low bits of the monotonic clock, which is the machine's
 
 # What a request envelope is
 cdef enum:
@@ -56,7 +61,7 @@ cdef struct request_t:
     uint8_t kind
     uint8_t flags
     uint16_t counted_as        # number of the command that statistics show: a part may run as another
-    uint32_t reserved2
+    uint32_t queued_us         # when the frontend took it up: µs of the monotonic clock, modulo 2^32; 0 = not noted
     # then argc × uint32_t sizes, then the words' bytes, then padding
 
 # What a reply envelope is
@@ -72,10 +77,22 @@ cdef struct reply_t:
     uint64_t number
     uint64_t size              # of the payload that follows, padded to 8
     uint32_t kind
-    uint32_t reserved
+    uint32_t note_size         # of the note behind the padded payload; 0: there is none
+
+# The note on a command that took long enough for the slow log or the latency monitor
+cdef struct note_t:
+    int64_t execute_ns
+    int64_t ended_ns           # monotonic clock
+    uint32_t queue_us          # from being taken up by the frontend until it was begun
+    uint16_t shard
+    uint16_t database
 
 cdef inline size_t padded(size_t size) noexcept nogil:
     return (size + 7) & ~<size_t>7
+
+# The note of a reply that has one.
+cdef inline const note_t* note_of(const reply_t* head, const char* payload) noexcept nogil:
+    return <const note_t*>(payload + padded(head.size))
 
 cdef int begin_batch(Buffer* batch) noexcept nogil
 cdef int pack_request(Buffer* batch, const request_t* head, const arg_t* words) noexcept nogil
@@ -84,6 +101,9 @@ cdef int pack_nested(
 ) noexcept nogil
 cdef size_t begin_reply(Buffer* batch) noexcept nogil
 cdef int end_reply(Buffer* batch, size_t at, uint64_t number, uint32_t kind) noexcept nogil
+cdef int add_note(Buffer* batch, size_t at, const note_t* note) noexcept nogil
 cdef int open_batch(const char* data, size_t size, batch_t* head) noexcept nogil
+cdef bytes clip_words(const arg_t* words, size_t argc)
+cdef bytes clip_request(const char* envelope)
 cdef int next_request(const char** at, const char* end, request_t* head, arg_t** words, size_t* room) noexcept nogil
 cdef int next_reply(const char** at, const char* end, reply_t* head, const char** payload) noexcept nogil

@@ -8,10 +8,17 @@ Both ends trust each other no further than a bug would reach: a batch whose size
 is a fault of ours.
 """
 
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.stdlib cimport free, realloc
 from libc.string cimport memcpy, memset
 
 from mpkv.buffer cimport buffer_append, buffer_free, buffer_reserve
+
+cdef struct clipped_t:              # words for the slow log: this, a place for each that is shown, their bytes
+    uint32_t argc, shown
+
+cdef struct place_t:
+    uint32_t offset, size           # among the bytes; of the whole word
 
 cdef enum:
     KEPT_BYTES = 1024 * 1024        # room that a batch keeps for the next
@@ -90,8 +97,16 @@ cdef int end_reply(Buffer* batch, size_t at, uint64_t number, uint32_t kind) noe
     head.number = number
     head.size = size
     head.kind = kind
-    head.reserved = 0
+    head.note_size = 0
     batch.size += padding
+    return 0
+
+
+cdef int add_note(Buffer* batch, size_t at, const note_t* note) noexcept nogil:
+    """Put a note behind the reply that was completed last, which begins at `at`; 0, -1 no memory."""
+    if buffer_append(batch, <const char*>note, sizeof(note_t)) < 0:
+        return -1
+    (<reply_t*>(batch.data + at)).note_size = sizeof(note_t)
     return 0
 
 
@@ -142,19 +157,97 @@ cdef int next_request(const char** at, const char* end, request_t* head, arg_t**
 
 
 cdef int next_reply(const char** at, const char* end, reply_t* head, const char** payload) noexcept nogil:
-    """Read the reply at `at` and step over it: 1; 0 at the end, -1 malformed."""
+    """Read the reply at `at` and step over it and its note: 1; 0 at the end, -1 malformed."""
     cdef size_t left = end - at[0]
+    cdef size_t body
     if left == 0:
         return 0
     if left < sizeof(reply_t):
         return -1
     memcpy(head, at[0], sizeof(reply_t))
     left -= sizeof(reply_t)
-    if head.size > left or padded(head.size) > left:
+    body = padded(head.size)
+    if head.size > left or body > left or head.note_size > left - body:
+        return -1
+    if head.note_size and head.note_size != sizeof(note_t):
         return -1
     payload[0] = at[0] + sizeof(reply_t)
-    at[0] += sizeof(reply_t) + padded(head.size)
+    at[0] += sizeof(reply_t) + body + head.note_size
     return 1
+
+
+cdef bytes clip_words(const arg_t* words, size_t argc):
+    """What a slow log may show of a request's words, packed; `unclip` reads it.
+
+    Usually they lie close together, as they were read: then they are copied in one piece, with what is between them.
+    """
+    cdef size_t shown = min(argc, <size_t>SHOWN_WORDS)
+    cdef size_t i
+    cdef size_t size = 0
+    cdef bint together = shown > 0
+    cdef char* to
+    cdef char* text
+    cdef clipped_t head
+    cdef place_t place
+    for i in range(shown):
+        size += min(words[i].size, <size_t>SHOWN_BYTES)
+        together = together and words[i].data >= words[0].data and <size_t>(
+            words[i].data + words[i].size - words[0].data
+        ) <= SHOWN_WORDS * SHOWN_BYTES
+    if together:
+        size = words[shown - 1].data + words[shown - 1].size - words[0].data
+    head.argc, head.shown = <uint32_t>argc, <uint32_t>shown
+    clipped = PyBytes_FromStringAndSize(NULL, sizeof(head) + shown * sizeof(place) + size)
+    to = PyBytes_AS_STRING(clipped)
+    memcpy(to, &head, sizeof(head))
+    to += sizeof(head)
+    text = to + shown * sizeof(place)
+    place.offset = 0
+    for i in range(shown):
+        place.size = <uint32_t>words[i].size
+        if together:
+            place.offset = <uint32_t>(words[i].data - words[0].data)
+        else:
+            memcpy(text + place.offset, words[i].data, min(words[i].size, <size_t>SHOWN_BYTES))
+        memcpy(to + i * sizeof(place), &place, sizeof(place))
+        if not together:
+            place.offset += <uint32_t>min(words[i].size, <size_t>SHOWN_BYTES)
+    if together:
+        memcpy(text, words[0].data, size)
+    return clipped
+
+
+cdef bytes clip_request(const char* envelope):
+    """The same of the words in a packed request of our own."""
+    cdef const char* at = envelope
+    cdef request_t head
+    cdef arg_t* words = NULL
+    cdef size_t room = 0
+    memcpy(&head, at, sizeof(head))
+    try:
+        if head.kind == EXEC or next_request(&at, at + head.size, &head, &words, &room) != 1:
+            return clip_words(NULL, 0)
+        return clip_words(words, head.argc)
+    finally:
+        free(words)
+
+
+def unclip(bytes clipped) -> tuple:
+    """What `clip_words` has packed: ([(first bytes of a word, its whole size)], number of all words)."""
+    cdef const char* at = PyBytes_AS_STRING(clipped)
+    cdef const char* text
+    cdef clipped_t head
+    cdef place_t place
+    memcpy(&head, at, sizeof(head))
+    at += sizeof(head)
+    text = at + head.shown * sizeof(place)
+    words = []
+    for _ in range(head.shown):
+        memcpy(&place, at, sizeof(place))
+        at += sizeof(place)
+        size = min(place.size, <uint32_t>SHOWN_BYTES)
+        words.append((PyBytes_FromStringAndSize(text + place.offset, size), place.size))
+    return words, head.argc
 
 
 #: The frontend's own messages by number.

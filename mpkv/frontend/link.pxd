@@ -5,8 +5,9 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 from mpkv.buffer cimport Buffer
 from mpkv.frontend.pending cimport Receiver
 from mpkv.resp.parser cimport arg_t
+from mpkv.shm.board cimport Block
 from mpkv.shm.ring cimport Ring
-from mpkv.wire cimport reply_t, request_t
+from mpkv.wire cimport note_t, reply_t, request_t
 
 
 cdef struct expected_t:             # one request that has not been answered
@@ -37,9 +38,12 @@ cdef class Link:
     cdef public uint64_t in_flight_limit
     cdef object retained            # deque of (batch, its envelopes); popped when all of them are answered
     cdef uint64_t front_left        # envelopes of the oldest that are not answered
+    cdef bytes searched             # the batch in which an envelope was looked for last …
+    cdef size_t searched_to         # … and how far
     cdef object unsent              # batches that ZeroMQ had no room for
     cdef dict late                  # number -> (receiver, index, envelope) of blocked requests
     cdef object on_event
+    cdef public Block block         # where waiting times of replies are counted; None: they are not
 
     cdef int pack(
         self, Receiver receiver, uint64_t index, request_t* head, const arg_t* words, Link leans_on=*
@@ -58,4 +62,8 @@ cdef class Link:
     cdef void hush(self) noexcept
     cdef int _append_raw(self, bytes envelope) except -1
     cdef int _deliver(self, reply_t* head, const char* payload) except -1
+    cdef int _pass_note(
+        self, const note_t* packed, Receiver receiver, uint64_t index, const char* envelope
+    ) except -1
+    cdef const char* _oldest_envelope(self, uint64_t number) except NULL
     cdef bint is_full(self) noexcept

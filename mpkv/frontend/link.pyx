@@ -18,9 +18,10 @@ from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcpy
 
 from mpkv.buffer cimport Buffer, buffer_append, buffer_free
+from mpkv.shm.board cimport REPLY_WAIT_NANOSECONDS, monotonic_ns, waited_ns
 from mpkv.wire cimport (
-    BATCH_MAGIC, BLOCKED, CONTROL, CONTROL_HELLO, EVENT, FLAG_RESENT, LATE, REPLY, batch_t, begin_batch, next_reply,
-    open_batch, pack_nested, pack_request, reply_t,
+    BATCH_MAGIC, BLOCKED, CONTROL, CONTROL_HELLO, EVENT, FLAG_PART, FLAG_RESENT, LATE, REPLY, batch_t, begin_batch,
+    clip_request, next_reply, note_of, note_t, open_batch, pack_nested, pack_request, reply_t, request_t,
 )
 
 import logging
@@ -37,6 +38,7 @@ cdef enum:
     # a batch that large is sent at once: the worker begins while the frontend goes on reading
     BATCH_BYTES = 64 * 1024
     BATCH_COUNT = 512
+    DRAIN_BYTES = 1024 * 1024       # replies taken in one go: other clients' requests are looked at in between
     SECOND_BATCH_COUNT = 64         # a batch of this size goes although one is under way: the worker must not run dry
 
 # as plain numbers: looking an enumeration up costs more than the call
@@ -278,6 +280,7 @@ cdef class Link:
         head.counter = self.sent_batches + 1
         head.now_ms = self.clock()
         head.count = self.count
+        head.sent_us = <uint32_t>(monotonic_ns() // 1000)
         return PyBytes_FromStringAndSize(self.out.data, self.out.size)
 
     def _retain(self) -> bytes:
@@ -377,12 +380,13 @@ cdef class Link:
     # -- in ------------------------------------------------------------------------------------------------------------
 
     cdef int drain(self, int most) except -1:
-        """Deliver replies that have arrived, at most `most` batches; 1 if there may be more."""
+        """Deliver replies that have arrived, at most `most` batches or a little over DRAIN_BYTES; 1: maybe not all."""
+        cdef uint64_t enough = self.received_bytes + DRAIN_BYTES
         cdef const char* message
         cdef size_t size
         cdef int found
         cdef int rounds = 0
-        while self.socket is not None and rounds < most:
+        while self.socket is not None and rounds < most and self.received_bytes < enough:
             if self.replies is not None:
                 found = self.replies.look(&message, &size)
                 if found == 0:
@@ -417,6 +421,8 @@ cdef class Link:
         self.batches_in += 1
         if batch.counter != self.received_batches:
             raise LinkFault(f"shard {self.shard} sent batch {batch.counter} where {self.received_batches} was due")
+        if self.block is not None:
+            self.block.observe(REPLY_WAIT_NANOSECONDS, 10, waited_ns(batch.sent_us, monotonic_ns()), batch.count)
         at += sizeof(batch_t)
         while next_reply(&at, end, &head, &payload) == 1:
             self._deliver(&head, payload)
@@ -467,11 +473,14 @@ cdef class Link:
                 self.late[head.number] = (
                     receiver, expected.index, self._retained_envelopes({head.number})[head.number]
                 )
+            if head.note_size:
+                self._pass_note(note_of(head, payload), receiver, expected.index, self._oldest_envelope(head.number))
             self.head += 1
             self.in_flight_bytes -= expected.size
             self.front_left -= 1
             if self.front_left == 0:
                 self.retained.popleft()
+                self.searched = None
                 if self.retained:
                     self.front_left = self.retained[0][1]
             try:
@@ -483,10 +492,42 @@ cdef class Link:
             entry = self.late.pop(head.number, None)
             if entry is not None:
                 receiver = <Receiver>entry[0]
+                if head.note_size:
+                    self._pass_note(note_of(head, payload), receiver, entry[1], PyBytes_AS_STRING(entry[2]))
                 receiver.deliver(entry[1], LATE, payload, head.size)
             return 0
         self.on_event(self, PyBytes_FromStringAndSize(payload, head.size))
         return 0
+
+    cdef int _pass_note(
+        self, const note_t* packed, Receiver receiver, uint64_t index, const char* envelope
+    ) except -1:
+        """Tell who is about to get a reply that its command was slow, and what it was."""
+        cdef note_t note
+        cdef request_t head
+        memcpy(&note, packed, sizeof(note))
+        memcpy(&head, envelope, sizeof(head))
+        # of a part the words are not those of the request: whoever puts the parts together has these
+        return receiver.note(
+            index, &note, head.command, None if head.flags & FLAG_PART else clip_request(envelope)
+        )
+
+    cdef const char* _oldest_envelope(self, uint64_t number) except NULL:
+        """The request of this number, in the oldest batch that is kept: it is about to be answered, so it is there.
+
+        Answers come in the order of requests: the search goes on where the last one ended.
+        """
+        cdef bytes batch = self.retained[0][0]
+        cdef const char* at = PyBytes_AS_STRING(batch)
+        cdef request_t head
+        if batch is not self.searched:
+            self.searched, self.searched_to = batch, sizeof(batch_t)
+        while self.searched_to < <size_t>PyBytes_GET_SIZE(batch):
+            memcpy(&head, at + self.searched_to, sizeof(head))
+            if head.number == number:
+                return at + self.searched_to
+            self.searched_to += head.size
+        raise LinkFault(f"shard {self.shard} answered {number}, which was not in the oldest batch")
 
     @property
     def queue_bytes(self) -> int:
@@ -505,7 +546,7 @@ def _number_of(entry):
 
 cdef inline void _clear(request_t* head) noexcept nogil:
     cdef request_t zero
-    zero.size = zero.command = zero.slot = zero.argc = zero.database = zero.parts = zero.counted_as = zero.reserved2 = 0
+    zero.size = zero.command = zero.slot = zero.argc = zero.database = zero.parts = zero.counted_as = zero.queued_us = 0
     zero.number = zero.client = 0
     zero.kind = zero.flags = 0
     head[0] = zero

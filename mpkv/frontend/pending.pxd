@@ -5,6 +5,7 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 from mpkv.buffer cimport Buffer
 from mpkv.frontend.intents cimport IntentRing
 from mpkv.shm.board cimport Block
+from mpkv.wire cimport note_t
 
 
 cdef class Receiver:
@@ -12,6 +13,9 @@ cdef class Receiver:
     cdef int deliver(self, uint64_t index, uint32_t kind, const char* data, size_t size) except -1
     # The reply for place `index` will never come: its worker died and may or may not have executed the request.
     cdef int lose(self, uint64_t index) except -1
+    # What is about to be delivered for place `index` took long. `arguments`: the request's words behind its name, as
+    # a sequence or as `clip_words` packed them; None = not known here, and no matter.
+    cdef int note(self, uint64_t index, const note_t* note, int command, arguments) except -1
     # Whether nobody waits for the replies any more.
     cdef bint is_gone(self) noexcept
 
@@ -29,16 +33,19 @@ cdef class Parts(Receiver):
     cdef int protocol
     cdef int left
     cdef bint lost
+    cdef note_t slowest         # of the parts that have a note; zero: none has
+    cdef int command            # number of the whole command
+    cdef object arguments       # its words, for a note
     cdef IntentRing intents     # where the write stands, as `intent`; None: it stands nowhere
     cdef uint64_t intent
     cdef int part_came(self) except -1
+    cdef int pass_note(self) except -1  # what is to be said of the whole, before its reply
     cdef int finish(self) except -1     # all have come, and none is lost
 
 
 cdef class Gather(Parts):
     cdef int mode
     cdef Block block            # where an error of the whole command is counted
-    cdef int command            # its number
     cdef int64_t total
     cdef list replies           # of the parts, as bytes; None while it has not come
     cdef bytes error            # the first part's error
@@ -60,6 +67,8 @@ cdef class Exec(Parts):
     cdef list receivers             # (receiver, index) by place within the message, for each shard's part
     # makes the whole reply where some commands run in the frontend: complete(members) -> bytes
     cdef public object complete
+    cdef public object queue        # [(Command, words)] of the queued commands, for notes
+    cdef int _note_member(self, const note_t* note, size_t place, list receivers) except -1
     cdef public object delivered    # called when that reply has been delivered
 
 

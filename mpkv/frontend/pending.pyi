@@ -1,5 +1,7 @@
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
+
+from mpkv.commands.spec import Command
 
 LOST: bytes
 
@@ -12,9 +14,10 @@ class Gather(Receiver): ...
 
 class Exec(Receiver):
     members: list[Any]
+    queue: Sequence[tuple[Command, Sequence[bytes]]]
     complete: Callable[[list[Any]], bytes] | None
     delivered: Callable[[], object] | None
-    def __init__(self, target: Receiver, index: int, protocol: int, commands: int) -> None: ...
+    def __init__(self, target: Receiver, index: int, protocol: int, commands: int, command: int = 0) -> None: ...
     def member(self) -> Receiver: ...
     def add_part(self, receivers: list[tuple[Receiver | None, int]]) -> int: ...
     def finish_empty(self) -> None: ...

@@ -12,12 +12,12 @@ What counts, adds and splices is done here; any other merge is the command's own
 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from libc.string cimport memset
+from libc.string cimport memcpy, memset
 
 from mpkv.buffer cimport Buffer, buffer_append, buffer_free
 from mpkv.resp.decoder cimport skip_reply
 from mpkv.resp.encoder cimport emit_array, emit_integer, encode
-from mpkv.wire cimport ABORTED, REPLY, next_reply, reply_t
+from mpkv.wire cimport ABORTED, REPLY, next_reply, note_of, note_t, reply_t
 
 import logging
 
@@ -38,6 +38,9 @@ cdef class Receiver:
 
     cdef int lose(self, uint64_t index) except -1:
         raise NotImplementedError
+
+    cdef int note(self, uint64_t index, const note_t* note, int command, arguments) except -1:
+        return 0
 
     cdef bint is_gone(self) noexcept:
         return False
@@ -64,6 +67,17 @@ cdef class Parts(Receiver):
     cdef int lose(self, uint64_t index) except -1:
         self.lost = True
         return self.part_came()
+
+    cdef int note(self, uint64_t index, const note_t* note, int command, arguments) except -1:
+        """A part was slow: the whole is as slow as its slowest part."""
+        if note.execute_ns >= self.slowest.execute_ns:
+            self.slowest = note[0]
+        return 0
+
+    cdef int pass_note(self) except -1:
+        if self.slowest.ended_ns:
+            self.target.note(self.index, &self.slowest, self.command, self.arguments)
+        return 0
 
     cdef int part_came(self) except -1:
         self.left -= 1
@@ -139,6 +153,7 @@ cdef class Gather(Parts):
         if size and data[0] == c"-":
             self.block.record_error(data, size)
             self.block.record_failure(self.command)
+        self.pass_note()
         return self.target.deliver(self.index, REPLY, data, size)
 
     def _merged(self):
@@ -186,14 +201,22 @@ cdef class _Member(Receiver):
         self.exec.members[index] = PyBytes_FromStringAndSize(data, size)
         return 0
 
+    cdef int note(self, uint64_t index, const note_t* note, int command, arguments) except -1:
+        return self.exec.target.note(self.exec.index, note, command, arguments)
+
     cdef int lose(self, uint64_t index) except -1:
         return 0
 
 
 cdef class Exec(Parts):
-    """The parts of a transaction, one a shard; every part answers with a reply envelope for each of its commands."""
+    """The parts of a transaction, one a shard; every part answers with a reply envelope for each of its commands.
 
-    def __init__(self, Receiver target, index, int protocol, int commands):
+    :param command: the number of EXEC
+    """
+
+    def __init__(self, Receiver target, index, int protocol, int commands, int command=0):
+        self.command = command
+        self.arguments = ()
         self.target = target
         self.index = index
         self.protocol = protocol
@@ -226,6 +249,8 @@ cdef class Exec(Parts):
             receivers = <list>self.receivers[index]
             while next_reply(&at, data + size, &head, &payload) == 1:
                 target = receivers[place]
+                if head.note_size:
+                    self._note_member(note_of(&head, payload), place, receivers)
                 if target[0] is None:
                     self.members[target[1]] = PyBytes_FromStringAndSize(payload, head.size)
                 else:
@@ -236,8 +261,21 @@ cdef class Exec(Parts):
                 raise AssertionError(f"a transaction's part answered {place} of {len(receivers)} commands")
         return self.part_came()
 
+    cdef int _note_member(self, const note_t* packed, size_t place, list receivers) except -1:
+        """One of the commands was slow: a whole one, or a part of one over several shards."""
+        cdef note_t note
+        cdef Receiver receiver
+        memcpy(&note, packed, sizeof(note))
+        gather, index = receivers[place]
+        if gather is not None:
+            receiver = <Receiver>gather
+            return receiver.note(index, &note, 0, None)
+        spec, words = self.queue[index]
+        return self.target.note(self.index, &note, spec.number, words[spec.words:])
+
     cdef int finish(self) except -1:
         cdef Buffer out
+        self.pass_note()
         memset(&out, 0, sizeof(out))
         try:
             if self.aborted:

@@ -46,6 +46,9 @@ cdef class Router:
     cdef object loop
     cdef bint flush_scheduled
     cdef int64_t turn_began_ns              # when the flush was scheduled: with the first thing done in this turn
+    cdef uint32_t turn_stamp                # the same in µs, modulo 2^32: what requests are marked with
+    cdef public bint notes_wanted           # the slow log or the latency monitor is on
+    cdef readonly int exec_number                    # of the command EXEC
     cdef list written                       # connections with output to flush
     cdef list again                         # connections to go on with in the next turn
     cdef list stalled                       # connections that wait for room

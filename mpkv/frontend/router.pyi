@@ -20,6 +20,8 @@ class Router:
     seconds: float
     query_buffer_limit: int
     max_bulk: int
+    notes_wanted: bool
+    exec_number: int
     client_in_flight_limit: int
     specs: list[Command]
     shards: int
@@ -36,6 +38,7 @@ class Router:
         intents: IntentRing,
         block: Block,
     ) -> None: ...
+    def use_short_ping(self, on: bool) -> None: ...
     def link_of(self, shard: int) -> Link: ...
     def shards_of(self, spec: Command, words: Sequence[bytes]) -> Shards: ...
     def check(self, spec: Command, words: Sequence[bytes], shards: Shards | None = None) -> None: ...

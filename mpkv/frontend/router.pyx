@@ -17,8 +17,8 @@ from mpkv.frontend.pending cimport MERGE_OK, MERGE_PLACES, MERGE_PYTHON, MERGE_S
 from mpkv.shm.board cimport EVENTLOOP_CYCLES, EVENTLOOP_NANOSECONDS, SCATTERED_COMMANDS, monotonic_ns
 from mpkv.sharding cimport SLOTS, key_slot, slot_shard
 from mpkv.wire cimport (
-    CONTROL, EXEC, FLAG_FIRST, FLAG_NO_BLOCK, FLAG_PART, FLAG_RESP3, FLAG_WATCHED, REQUEST, begin_batch, pack_request,
-    request_t,
+    CONTROL, EXEC, FLAG_FIRST, FLAG_NO_BLOCK, FLAG_PART, FLAG_RESP3, FLAG_WATCHED, REQUEST, begin_batch, clip_words,
+    pack_request, request_t,
 )
 from mpkv.buffer cimport Buffer, buffer_append, buffer_free
 
@@ -84,8 +84,11 @@ cdef class Router:
             self.name_pointers[number] = <void*>name
         for number, link in enumerate(links):
             self.link_pointers[number] = <void*>link
+            (<Link>link).block = block
         for number, spec in enumerate(self.specs):
             self._describe(number, spec)
+            if spec.name == "exec":
+                self.exec_number = number
 
     def __dealloc__(self):
         free(self.infos)
@@ -182,6 +185,9 @@ cdef class Router:
             return GENERAL
         if link.in_flight_bytes > link.in_flight_limit:
             return NOT_NOW
+        self._begin_turn()
+        if not self.flush_scheduled:
+            self.schedule_flush()
         self.number += 1
         memset(&head, 0, sizeof(head))
         head.kind = REQUEST
@@ -193,12 +199,11 @@ cdef class Router:
         head.database = database
         head.parts = 1
         head.counted_as = info.number
+        head.queued_us = self.turn_stamp
         head.flags = FLAG_FIRST | (FLAG_RESP3 if resp3 else 0)
         link.pack(receiver, index, &head, argv + 1)
         if link.is_full():
             link.flush()
-        elif not self.flush_scheduled:
-            self.schedule_flush()
         return ROUTED
 
     cdef int _scatter(
@@ -235,12 +240,17 @@ cdef class Router:
                     return GENERAL
                 if link.in_flight_bytes > link.in_flight_limit:
                     return NOT_NOW
+        if info.write and self.intents.spills(total + 16 * argc, parts):
+            return GENERAL
         if info.write and not self.intents.takes(total + 16 * argc, parts):
             return NOT_NOW
+        self._begin_turn()
         self.number += 1
         places = [] if info.merge == MERGE_PLACES else None
         gather = gather_parts(receiver, index, parts, 3 if resp3 else 2, info.merge, self.block, info.number)
         gather.places = places
+        if self.notes_wanted:
+            gather.arguments = clip_words(argv + 1, argc - 1)       # no part holds them all
         self.block.add(SCATTERED_COMMANDS, 1)
         memset(&head, 0, sizeof(head))
         head.kind = REQUEST
@@ -250,6 +260,7 @@ cdef class Router:
         head.database = database
         head.parts = parts
         head.counted_as = info.number
+        head.queued_us = self.turn_stamp
         if argc > STACK_WORDS:
             words = <arg_t*>malloc(argc * sizeof(arg_t))
             if words == NULL:
@@ -390,6 +401,7 @@ cdef class Router:
             own = make(words, indexes, first_key in indexes)
             parts.append((shard, self._spec_named(own[0]) if own[0] != words[0] else spec, own))
         gather = gather_parts(receiver, index, len(parts), protocol, MERGE_PYTHON, self.block, spec.number)
+        gather.arguments = words[spec.words:]
         gather.request, gather.words, gather.merge = words, [own for _, _, own in parts], spec.across.merge
         self.block.add(SCATTERED_COMMANDS, 1)
         return gather, parts
@@ -424,6 +436,8 @@ cdef class Router:
             head.database = database
             head.parts = parts
             head.counted_as = counted_as
+            self._begin_turn()
+            head.queued_us = self.turn_stamp
             head.flags = flags | (FLAG_RESP3 if protocol == 3 else 0) | (FLAG_FIRST if first else 0)
             if pack_request(&out, &head, args) < 0:
                 raise MemoryError
@@ -445,12 +459,15 @@ cdef class Router:
         cdef Link link
         cdef size_t before
         envelopes = []
+        self._begin_turn()
         for number, (shard, requests, exec_receiver, index) in enumerate(parts):
             memset(&head, 0, sizeof(head))
             head.number = self.number
             head.client = client
             head.database = database
             head.parts = len(parts)
+            head.command = head.counted_as = self.exec_number
+            head.queued_us = self.turn_stamp
             head.flags = (FLAG_WATCHED if shard == watched_shard else 0) | (FLAG_FIRST if number == 0 else 0)
             joined = b"".join(requests)
             link = <Link>self.links[shard]
@@ -462,9 +479,11 @@ cdef class Router:
         self.schedule_flush()
 
     def need_intent_room(self, size_bytes, parts) -> None:
-        """Raises NotNow when a write of this size cannot be written into the intent ring yet."""
+        """Raises NotNow when a write of this size cannot be written into the intent ring yet, and what is to be
+        replied when it is too large for the ring and cannot be written elsewhere."""
         if not self.intents.has_room(size_bytes, parts):
             raise NotNow
+        self.intents.prepare(size_bytes, parts)
 
     def shard_of(self, bytes key) -> int:
         return slot_shard(slot_of(key), self.shards)
@@ -509,6 +528,7 @@ cdef class Router:
     cdef void _begin_turn(self) noexcept:
         if self.turn_began_ns == 0:
             self.turn_began_ns = monotonic_ns()
+            self.turn_stamp = <uint32_t>(self.turn_began_ns // 1000)
 
     cdef void _end_turn(self) noexcept:
         self.block.add(EVENTLOOP_CYCLES, 1)
@@ -521,6 +541,13 @@ cdef class Router:
             self._begin_turn()
             self.loop.call_soon(self.flush_callback)
         return 0
+
+    def use_short_ping(self, bint on) -> None:
+        """Off: PING takes the general way, where its time is taken."""
+        cdef int number
+        for number, spec in enumerate(self.specs):
+            if spec.name == "ping":
+                self.infos[number].hot = HOT_PING if on else HOT_NO
 
     def flush_soon(self) -> None:
         self.schedule_flush()

@@ -1,9 +1,13 @@
 """Snapshots: one point in the sequence, a child in every worker, one file.
 
 A marker goes to all shards at one number; each forks (or, at shutdown, writes in place) and its part holds exactly what
-was executed up to the marker. When all parts are there, worker 0 joins them into `dbfilename`. Nothing is started, and
+was executed up to the marker. When all parts are there, a worker joins them into `dbfilename`. Nothing is started, and
 no file is renamed, while a shard is down: the file would lack its keys. Any failure removes the parts and leaves the
 old file as it was.
+
+A shard whose worker is not started any more would keep the others from ever being saved. So at the shutdown, and only
+then, another worker stands in for it: that shard's part is what the last snapshot has of it, which is what it would
+have been given as well. Until then its save points fail, for all to see.
 
 The schedule is Redis': `save <seconds> <changes>` points, looked at with every tick; after a failure not before
 `RETRY_S`.
@@ -56,6 +60,7 @@ class Saver:
         self._task: asyncio.Task[None] | None = None
         self._parts: dict[int, asyncio.Future[dict[str, Any]]] = {}
         self._joined: asyncio.Future[dict[str, Any]] | None = None
+        self._joiner = 0
         self._last_try = 0.0
         # What the board remembers of the time before this frontend
         self.failed = bool(server.block.counter("snapshot_last_failed"))
@@ -96,21 +101,37 @@ class Saver:
 
     def tick(self) -> None:
         """Start a snapshot if a save point has been reached."""
-        if self.running or self._server.router.shards_down:
+        if self.running:
+            return
+        if self._server.router.shards_down:
+            self._note_hopeless()
             return
         if self.scheduled:
             self.scheduled = False
             self.start()
             return
+        reached = self._save_point()
+        if reached is not None:
+            logger.info("%d changes in %d seconds. Saving...", reached[1], reached[0])
+            self.start()
+
+    def _save_point(self) -> tuple[int, int] | None:
+        """A save point that has been reached, in seconds and changes, unless it failed just now."""
         now = time.time()
         if self.failed and now - self._last_try < RETRY_S:
-            return
+            return None
         dirty = self._server.dirty()
         for seconds, changes in self._server.config.save:
             if dirty >= changes and now - self.last_save_s >= seconds:
-                logger.info("%d changes in %d seconds. Saving...", changes, seconds)
-                self.start()
-                return
+                return seconds, changes
+        return None
+
+    def _note_hopeless(self) -> None:
+        """A save point that is missed since a shard is down for good has failed; one that waits for a shard waits."""
+        given_up = self._server.recovery.given_up
+        if given_up and self._save_point() is not None:
+            self._last_try = time.time()
+            self._note_failure([], f"shard {min(given_up)} is down for good; what the others hold is saved at the end")
 
     # -- one snapshot --------------------------------------------------------------------------------------------------
 
@@ -124,7 +145,7 @@ class Saver:
         names = [folder / f"temp-{os.getpid()}-{shard}.part" for shard in range(server.shards)]
         try:
             parts = await self._write_parts(mode, names)
-            if server.router.shards_down:
+            if self._lacks_shards(mode):
                 raise SaveFailed("a shard died meanwhile")
             await self._join(parts, path)
         except SaveFailed as error:
@@ -144,14 +165,21 @@ class Saver:
         """Send the marker to all shards at one number and wait for their parts."""
         loop = asyncio.get_running_loop()
         server = self._server
-        if server.router.shards_down:  # since it was asked for
+        if self._lacks_shards(mode):  # since it was asked for
             raise SaveFailed("a shard is down or loading")
         self._parts = {shard: loop.create_future() for shard in range(server.shards)}
+        down = self._shards_down()
         number = server.router.next_number()
         for shard, future in self._parts.items():
-            answer = Answer(partial(self._answered, future, mode))
-            words = [mode.encode(), os.fsencode(names[shard])]
-            server.router.link_of(shard).control(CONTROL_NUMBERS["snapshot"], number, words, answer)
+            if shard not in down:
+                answer = Answer(partial(self._answered, future, mode))
+                words = [mode.encode(), os.fsencode(names[shard])]
+                server.router.link_of(shard).control(CONTROL_NUMBERS["snapshot"], number, words, answer)
+        for shard in down:
+            logger.warning("Shard %d is down for good: of its keys the last snapshot is kept", shard)
+            answer = Answer(partial(self._answered, self._parts[shard], mode))
+            words = [b"stand-in", os.fsencode(names[shard]), b"%d" % shard]
+            server.router.control(self._first_shard_up(), CONTROL_NUMBERS["snapshot"], words, answer)
         server.router.flush_soon()
         # To the end of the last of them, even if one has failed: a child that still writes would be in the next one's
         # way
@@ -163,6 +191,19 @@ class Saver:
                 raise SaveFailed(f"shard {shard}: {os.strerror(part['error'])}")
             parts.append(part)
         return parts
+
+    def _shards_down(self) -> set[int]:
+        router = self._server.router
+        return {shard for shard in range(self._server.shards) if not router.link_of(shard).up}
+
+    def _first_shard_up(self) -> int:
+        return min(set(range(self._server.shards)) - self._shards_down())
+
+    def _lacks_shards(self, mode: str) -> bool:
+        """Whether a shard is down that nobody can stand in for."""
+        down = self._shards_down()
+        covered = mode == "inline" and down <= self._server.recovery.given_up and len(down) < self._server.shards
+        return bool(down) and not covered
 
     def _answered(self, future: asyncio.Future[dict[str, Any]], mode: str, kind: int | None, reply: bytes) -> None:
         """A worker's answer to the marker: its part, or that its child is under way."""
@@ -179,6 +220,7 @@ class Saver:
 
     async def _join(self, parts: list[dict[str, Any]], path: Path) -> None:
         server = self._server
+        joiner = self._joiner = self._first_shard_up()
         self._joined = asyncio.get_running_loop().create_future()
         joined = self._joined
         request = {
@@ -189,9 +231,9 @@ class Saver:
 
         def answered(kind: int | None, reply: bytes) -> None:
             if kind is None and not joined.done():
-                joined.set_exception(SaveFailed("shard 0 died while it joined the parts"))
+                joined.set_exception(SaveFailed(f"shard {joiner} died while it joined the parts"))
 
-        server.router.control(0, CONTROL_NUMBERS["join"], [msgspec.json.encode(request)], Answer(answered))
+        server.router.control(joiner, CONTROL_NUMBERS["join"], [msgspec.json.encode(request)], Answer(answered))
         news = await joined
         if news["error"]:
             raise SaveFailed(news["error"])
@@ -207,7 +249,7 @@ class Saver:
 
     def shard_died(self, shard: int) -> None:
         """What was expected of this shard will not come."""
-        for future in (self._parts.get(shard), self._joined if shard == 0 else None):
+        for future in (self._parts.get(shard), self._joined if shard == self._joiner else None):
             if future is not None and not future.done():
                 future.set_exception(SaveFailed(f"shard {shard} died meanwhile"))
 

@@ -3,7 +3,8 @@
 A row: the INFO field (by section), how to read it, and the name it has at redis_exporter (without ``redis_``; none =
 not exported). Counters of the exporter that lack ``_total`` are counters all the same. What mpkv does not have is 0,
 and says so by being a constant here. Fields that repeat another one for people (``…_human``) are rows too, so that INFO
-is nothing but this table and the few sections with one line per command, error or database (`mpkv.metrics.info`).
+is nothing but this table and the families of `mpkv.metrics.families`: one line per command, error or database. Both
+INFO and `/metrics` are rendered from these two tables and from nothing else, so they cannot disagree.
 """
 
 from __future__ import annotations
@@ -387,7 +388,7 @@ _CLUSTER = _fields("Cluster", ("cluster_enabled", _zero, "cluster_enabled"))
 #: What redis_exporter takes from elsewhere, or from versions after 7.2.
 _METRICS_ONLY = _fields(
     "",
-    ("up", _constant(1), "up"),
+    ("up", lambda r: int(r.serves), "up"),
     ("start_time_seconds", lambda r: int(r.source.started_at), "start_time_seconds"),
     ("pubsub_clients", _count("pubsub_clients"), "pubsub_clients"),
     ("watching_clients", _count("watching_clients"), "watching_clients"),

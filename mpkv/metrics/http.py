@@ -1,119 +1,159 @@
-"""`/metrics` and `/healthz` over HTTP, from a few daemon threads of the supervisor.
+"""`/metrics`, `/healthz` and `/readyz` over HTTP, from one thread of the supervisor.
 
-A scrape reads shared memory and sends no message, so it works while every other process hangs. Nothing that a peer does
-here can hold up the supervisor: connections beyond `MAX_CONNECTIONS` are closed at once, a request has
-`REQUEST_SECONDS` to arrive and be answered, and what is not HTTP closes its own connection only.
+An answer reads shared memory and sends no message, so it comes while every other process hangs. Nothing that a peer
+does here can hold up the supervisor or the data: connections beyond `MAX_CONNECTIONS` are closed at once; a request has
+`REQUEST_SECONDS` to arrive and its answer `ANSWER_SECONDS` to be taken; its head has a bounded size, and what is not
+HTTP closes its own connection. However many ask at once, the text of `/metrics` is made at most every
+`RENDER_GAP_SECONDS`: those who have asked before one begins share it, so nobody is given numbers older than his
+question.
 """
 
 from __future__ import annotations
 
+import asyncio
+import logging
+import re
 import socket
 import threading
+from collections.abc import Awaitable, Callable
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, HTTPServer
-from socketserver import ThreadingMixIn
-from typing import Any, Final
+from typing import Final, NamedTuple
 
 from mpkv.config import Config
-from mpkv.metrics.prometheus import CONTENT_TYPE, exposition, make_registry
-from mpkv.metrics.source import BoardSource
+from mpkv.metrics.exposition import CONTENT_TYPE
+from mpkv.metrics.prometheus import Renderer
+from mpkv.metrics.source import STALE_HEARTBEAT_MS, WORKING, BoardSource
+from mpkv.shm.board import Block
 from mpkv.shm.layout import State
 
+logger = logging.getLogger(__name__)
+
 MAX_CONNECTIONS: Final = 16
-REQUEST_SECONDS: Final = 10.0
+REQUEST_SECONDS: Final = 3.0
+ANSWER_SECONDS: Final = 10.0
+RENDER_GAP_SECONDS: Final = 0.05
 
-#: A process whose heartbeat is older is not healthy, whatever state it was in.
-STALE_HEARTBEAT_MS: Final = 10_000
+#: Of one line of a request's head, and lines: Prometheus sends a few hundred bytes.
+MAX_LINE_BYTES: Final = 8192
+MAX_LINES: Final = 64
+
+_BACKLOG: Final = 128
+_STOP_SECONDS: Final = 5.0
+_PLAIN: Final = "text/plain; charset=utf-8"
+_REQUEST_LINE: Final = re.compile(rb"([A-Z]{1,20}) (/[^ ]*) HTTP/1\.[01]\r?\n")
 
 
-def health(source: BoardSource, stale_ms: int = STALE_HEARTBEAT_MS) -> tuple[bool, str]:
-    """Whether every process can do its work, and a line per process."""
-    lines = []
-    healthy = True
+def _names(source: BoardSource) -> list[tuple[str, Block]]:
     names = ["supervisor", "frontend", *(f"worker {shard}" for shard in range(len(source.board.workers)))]
-    for name, block in zip(names, source.board.processes, strict=True):
-        fresh = block.heartbeat_age_ms <= stale_ms
-        healthy &= fresh and block.state in (State.READY, State.SAVING)
-        lines.append(f"{name}: {block.state.name.lower()}{'' if fresh else ', no heartbeat'}\n")
-    return healthy, "".join(lines)
+    return list(zip(names, source.board.processes, strict=True))
 
 
-class _Handler(BaseHTTPRequestHandler):
-    server: _Server
-    server_version = "mpkv"
-    sys_version = ""
-    timeout = REQUEST_SECONDS
-
-    def do_GET(self) -> None:
-        path = self.path.partition("?")[0]
-        if path == "/metrics":
-            self._answer(HTTPStatus.OK, CONTENT_TYPE, exposition(self.server.registry.collect()))
-        elif path == "/healthz":
-            healthy, text = health(self.server.source)
-            status = HTTPStatus.OK if healthy else HTTPStatus.SERVICE_UNAVAILABLE
-            self._answer(status, "text/plain; charset=utf-8", text.encode())
-        else:
-            self._answer(HTTPStatus.NOT_FOUND, "text/plain; charset=utf-8", b"here are /metrics and /healthz\n")
-
-    do_HEAD = do_GET
-
-    def _answer(self, status: HTTPStatus, content_type: str, body: bytes) -> None:
-        self.send_response(status)
-        self.send_header("Content-Type", content_type)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(body)
-
-    def log_message(self, format: str, *args: Any) -> None:
-        """Scrapes are not news."""
+def why_unhealthy(source: BoardSource, stale_ms: int = STALE_HEARTBEAT_MS) -> list[str]:
+    """A line for every process that is not alive; it may well be loading or saving."""
+    reasons = []
+    for name, block in _names(source):
+        age_ms = block.heartbeat_age_ms
+        if block.state is State.DOWN:
+            reasons.append(f"{name} is down")
+        elif age_ms > stale_ms:
+            reasons.append(f"{name} has not been heard of for {age_ms / 1000:.1f} s")
+    return reasons
 
 
-class _Server(ThreadingMixIn, HTTPServer):
-    daemon_threads = True
-    block_on_close = False
-    request_queue_size = 64
-
-    def __init__(self, address: tuple[str, int], source: BoardSource) -> None:
-        self.source = source
-        self.registry = make_registry(source)
-        self._places = threading.BoundedSemaphore(MAX_CONNECTIONS)
-        self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
-        super().__init__(address, _Handler)
-
-    def server_bind(self) -> None:
-        # Without the base class' look-up of the host's name, which may take a name server's time.
-        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self.socket.bind(self.server_address)
-        self.server_address = self.socket.getsockname()
-        self.server_name, self.server_port = "mpkv", self.server_address[1]
-
-    def process_request(self, request: Any, client_address: Any) -> None:
-        if self._places.acquire(blocking=False):
-            super().process_request(request, client_address)
-        else:
-            self.shutdown_request(request)
-
-    def process_request_thread(self, request: Any, client_address: Any) -> None:
-        # A peer that sends one byte now and then would never run into a timeout of single reads.
-        deadline = threading.Timer(REQUEST_SECONDS, _hang_up, (request,))
-        deadline.daemon = True
-        deadline.start()
-        try:
-            super().process_request_thread(request, client_address)
-        finally:
-            deadline.cancel()
-            self._places.release()
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """A peer that hung up or sent nonsense concerns nobody else."""
+def why_not_ready(source: BoardSource) -> list[str]:
+    """A line for everything that keeps a client from being answered."""
+    reasons = why_unhealthy(source)
+    for name, block in _names(source):
+        if block.state is State.LOADING:
+            loaded, total = block.counter("load_loaded_bytes"), block.counter("load_total_bytes")
+            reasons.append(f"{name} is loading: {100 * loaded / max(1, total):.0f}%")
+        elif block.state not in WORKING and block.state is not State.DOWN:
+            reasons.append(f"{name} is {block.state.name.lower()}")
+    frontend = source.board.frontend
+    if frontend.state in WORKING:
+        shards = range(len(source.board.workers))
+        reasons += [f"shard {shard} is not linked" for shard in shards if not frontend.link(shard).up]
+    return reasons
 
 
-def _hang_up(connection: socket.socket) -> None:
+class _Answer(NamedTuple):
+    status: HTTPStatus
+    body: bytes
+    content_type: str = _PLAIN
+    headers: str = ""
+
+
+class _NotHttp(Exception):
+    """The peer does not speak HTTP, or says too much."""
+
+
+class _Pages:
+    """What there is to be had, by path."""
+
+    def __init__(self, source: BoardSource) -> None:
+        self._source = source
+        self._render = Renderer(source)
+        self._lock = asyncio.Lock()
+        self._begun = float("-inf")
+        self._text = b""
+        self.pages: Final[dict[bytes, Callable[[], Awaitable[_Answer]]]] = {
+            b"/metrics": self._metrics, b"/healthz": self._healthz, b"/readyz": self._readyz,
+        }  # fmt: skip
+
+    async def _metrics(self) -> _Answer:
+        now = asyncio.get_running_loop().time
+        asked = now()
+        async with self._lock:
+            if self._begun <= asked:
+                await asyncio.sleep(self._begun + RENDER_GAP_SECONDS - asked)
+                self._begun = now()
+                self._text = self._render()
+        return _Answer(HTTPStatus.OK, self._text, CONTENT_TYPE)
+
+    async def _healthz(self) -> _Answer:
+        return _verdict(why_unhealthy(self._source))
+
+    async def _readyz(self) -> _Answer:
+        return _verdict(why_not_ready(self._source))
+
+    async def answer(self, method: bytes, path: bytes) -> _Answer:
+        if method not in (b"GET", b"HEAD"):
+            return _Answer(HTTPStatus.METHOD_NOT_ALLOWED, b"GET and HEAD\n", headers="Allow: GET, HEAD\r\n")
+        page = self.pages.get(path.partition(b"?")[0])
+        if page is None:
+            return _Answer(HTTPStatus.NOT_FOUND, b"here are /metrics, /healthz and /readyz\n")
+        return await page()
+
+
+def _verdict(reasons: list[str]) -> _Answer:
+    if reasons:
+        return _Answer(HTTPStatus.SERVICE_UNAVAILABLE, "".join(f"{reason}\n" for reason in reasons).encode())
+    return _Answer(HTTPStatus.OK, b"ok\n")
+
+
+async def _read_request(reader: asyncio.StreamReader) -> tuple[bytes, bytes]:
+    """Method and path; the rest of the head is read and means nothing here."""
     try:
-        connection.shutdown(socket.SHUT_RDWR)
-    except OSError:
-        return  # it is closed already
+        found = _REQUEST_LINE.fullmatch(await reader.readline())
+        if found is None:
+            raise _NotHttp
+        for _ in range(MAX_LINES):
+            line = await reader.readline()
+            if line in (b"\r\n", b"\n"):
+                return found[1], found[2]
+            if not line.endswith(b"\n"):
+                break
+    except ValueError:
+        pass  # a line that is too long
+    raise _NotHttp
+
+
+def _head(answer: _Answer) -> bytes:
+    return (
+        f"HTTP/1.1 {answer.status.value} {answer.status.phrase}\r\n"
+        f"Content-Type: {answer.content_type}\r\nContent-Length: {len(answer.body)}\r\n"
+        f"{answer.headers}Connection: close\r\n\r\n"
+    ).encode()
 
 
 class MetricsServer:
@@ -123,23 +163,80 @@ class MetricsServer:
     """
 
     def __init__(self, source: BoardSource, config: Config) -> None:
-        self._server = _Server((config.metrics_bind, config.metrics_port), source) if config.metrics_port else None
+        self._source = source
+        self._socket = _bind(config.metrics_bind, config.metrics_port) if config.metrics_port else None
         self._thread: threading.Thread | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
 
     @property
     def port(self) -> int:
         """Where it listens; 0 = it is off."""
-        return self._server.server_port if self._server else 0
+        return int(self._socket.getsockname()[1]) if self._socket else 0
 
     def start(self) -> None:
-        if self._server is not None:
-            self._thread = threading.Thread(target=self._server.serve_forever, name="metrics", daemon=True)
+        if self._socket is not None:
+            self._loop = asyncio.new_event_loop()
+            self._stopping = asyncio.Event()
+            self._thread = threading.Thread(
+                target=self._loop.run_until_complete, args=(self._run(),), name="metrics", daemon=True
+            )
             self._thread.start()
 
     def stop(self) -> None:
-        if self._server is None:
+        if self._loop is not None and self._thread is not None:
+            self._loop.call_soon_threadsafe(self._stopping.set)
+            self._thread.join(_STOP_SECONDS)
+            if not self._thread.is_alive():
+                self._loop.close()
+        if self._socket is not None:
+            self._socket.close()
+
+    async def _run(self) -> None:
+        self._pages = _Pages(self._source)
+        async with await asyncio.start_server(self._admit, sock=self._socket, limit=MAX_LINE_BYTES, backlog=_BACKLOG):
+            await self._stopping.wait()
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _admit(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if len(self._tasks) >= MAX_CONNECTIONS:
+            writer.transport.abort()
             return
-        if self._thread is not None:
-            self._server.shutdown()
-            self._thread.join()
-        self._server.server_close()
+        task = asyncio.get_running_loop().create_task(self._serve(reader, writer))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """One request, one answer."""
+        try:
+            try:
+                async with asyncio.timeout(REQUEST_SECONDS):
+                    method, path = await _read_request(reader)
+                answer = await self._pages.answer(method, path)
+            except _NotHttp:
+                method, answer = b"GET", _Answer(HTTPStatus.BAD_REQUEST, b"")
+            async with asyncio.timeout(ANSWER_SECONDS):
+                writer.write(_head(answer) + (b"" if method == b"HEAD" else answer.body))
+                await writer.drain()
+                writer.close()
+                await writer.wait_closed()
+        except (OSError, TimeoutError):
+            pass  # a peer that hung up, or that dawdles, concerns nobody else
+        except Exception:
+            logger.exception("a request for metrics failed")
+        finally:
+            writer.transport.abort()
+
+
+def _bind(address: str, port: int) -> socket.socket:
+    bound = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind((address, port))
+        bound.listen(_BACKLOG)
+    except OSError:
+        bound.close()
+        raise
+    return bound

@@ -12,7 +12,7 @@ import platform
 import sys
 import time
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Final
@@ -31,6 +31,11 @@ _RATE_SAMPLES: Final = 64
 
 #: What the operating system knows of the processes is asked for at most this often.
 _USAGE_AGE_SECONDS: Final = 0.5
+
+#: A process whose heartbeat is older hangs, whatever it says that it does.
+STALE_HEARTBEAT_MS: Final = 10_000
+#: States in which a process does its work.
+WORKING: Final = frozenset({State.READY, State.SAVING})
 
 #: calls, nanoseconds, rejected, failed, count per latency bucket
 CommandRow = tuple[int, int, int, int, list[int]]
@@ -97,9 +102,15 @@ class BoardSource:
     def usage(self) -> Usage:
         now = time.monotonic()
         if now >= self._usage_until:
-            self._usage = _measure(self.board)
+            self._usage = _not_less(_measure(self.board), self._usage)
             self._usage_until = now + _USAGE_AGE_SECONDS
         return self._usage
+
+
+def _not_less(now: Usage, before: Usage) -> Usage:
+    """Times never go back, though what a worker's children took is counted elsewhere once the worker is gone."""
+    times = [max(pair) for pair in zip(astuple(now)[1:], astuple(before)[1:], strict=True)]
+    return Usage(now.resident_bytes, *times)
 
 
 def _measure(board: Board) -> Usage:
@@ -178,6 +189,11 @@ class Reading:
     @property
     def workers(self) -> list[Block]:
         return list(self.board.workers)
+
+    @property
+    def serves(self) -> bool:
+        """Whether clients are answered, as far as the board knows."""
+        return self.board.frontend.state in WORKING and self.board.frontend.heartbeat_age_ms <= STALE_HEARTBEAT_MS
 
     @property
     def loading(self) -> bool:

@@ -6,7 +6,7 @@
 #     block.add(KEYSPACE_HITS, 1)
 
 cimport cython
-from libc.stdint cimport int64_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 
 from mpkv.shm.segment cimport Segment
 
@@ -16,6 +16,7 @@ cdef extern from *:
 # As in layout.py; a test compares them.
 cdef enum:
     BUCKETS = 28
+    SIZE_BUCKETS = 15
     BLOCK_HEADER_WORDS = 8
     DATABASE_WORDS = 3
 
@@ -65,6 +66,7 @@ cpdef enum:
     SCATTERED_COMMANDS
     HELD_COMMANDS
     INTENTS_OPEN
+    INTENTS_OLDEST_MS
     INTENTS_TOTAL
     INTENTS_COMPLETED
     LINK_IN_BYTES
@@ -144,6 +146,12 @@ cpdef enum:
     ERRORS_CLUSTERDOWN
     ERRORS_OTHER
 
+cpdef enum:
+    BATCH_COMMANDS = 0
+    BATCH_EXECUTE_NANOSECONDS
+    QUEUE_WAIT_NANOSECONDS
+    REPLY_WAIT_NANOSECONDS
+
 cdef struct block_header_t:
     int64_t pid
     int64_t incarnation             # 1 is the first; what goes on in the same block counts on
@@ -159,20 +167,53 @@ cdef struct database_t:
     int64_t expires
     int64_t avg_ttl_ms
 
+cdef struct link_row_t:
+    int64_t up
+    int64_t commands
+    int64_t bytes
+
+cdef struct event_t:
+    int64_t time_seconds
+    int64_t last_ms
+    int64_t max_ms
+
+cdef struct histogram_t:
+    int64_t sum
+    int64_t buckets[BUCKETS]
+
+cdef struct sizes_t:
+    int64_t sum
+    int64_t buckets[SIZE_BUCKETS]
+
 cdef struct command_t:
     int64_t calls
     int64_t nanoseconds
     int64_t rejected
     int64_t failed
     int64_t buckets[BUCKETS]
+    sizes_t requests                # of these every part of a scattered command counts, at its shard
+    sizes_t replies
+
+cdef inline int doublings(int64_t value, int first_bits) noexcept nogil:
+    """How often 1 << first_bits must be doubled until the value is not larger."""
+    if value <= <int64_t>1 << first_bits:
+        return 0
+    return 64 - first_bits - __builtin_clzll(<unsigned long long>(value - 1))
 
 cdef inline int latency_bucket(int64_t nanoseconds) noexcept nogil:
     """Bucket i takes up to 1024 << i ns; the last one takes the rest."""
-    cdef int bucket
-    if nanoseconds <= 1024:
-        return 0
-    bucket = 54 - __builtin_clzll(<unsigned long long>(nanoseconds - 1))
+    cdef int bucket = doublings(nanoseconds, 10)
     return bucket if bucket < BUCKETS else BUCKETS - 1
+
+cdef inline int size_bucket(int64_t size_bytes) noexcept nogil:
+    """Bucket i takes up to 16 << 2 * i bytes; the last one takes the rest."""
+    cdef int bucket = (doublings(size_bytes, 4) + 1) >> 1
+    return bucket if bucket < SIZE_BUCKETS else SIZE_BUCKETS - 1
+
+# From a moment of `sent_us` on (see mpkv.wire) to now, in ns. It wraps after 71 minutes; a little before 0 is 0.
+cdef inline int64_t waited_ns(uint32_t sent_us, int64_t now_ns) noexcept nogil:
+    cdef int32_t waited_us = <int32_t>(<uint32_t>(now_ns // 1000) - sent_us)
+    return <int64_t>waited_us * 1000 if waited_us > 0 else 0
 
 # The counter for an error reply's first word ("ERR …", with or without the leading minus).
 cdef int error_counter(const char* text, size_t size) noexcept nogil
@@ -190,8 +231,12 @@ cdef class Block:
     cdef volatile block_header_t* header
     cdef int64_t* counters
     cdef int64_t* _bases                    # by counter: where the predecessors of this incarnation had stopped
+    cdef histogram_t* histograms
+    cdef event_t* event_rows
+    cdef link_row_t* link_rows
     cdef database_t* database_rows
     cdef command_t* command_rows
+    cdef public int tracking                # 1: latencies go into histograms (latency-tracking), 0: they do not
 
     cdef inline void add(self, int counter, int64_t amount) noexcept nogil:
         self.counters[counter] += amount
@@ -212,6 +257,13 @@ cdef class Block:
         self.database_rows[database].expires = expires
         self.database_rows[database].avg_ttl_ms = avg_ttl_ms
 
+    # `times` values into a histogram whose first bound is 1 << first_bits
+    cdef inline void observe(self, int histogram, int first_bits, int64_t value, int64_t times) noexcept nogil:
+        cdef histogram_t* into = &self.histograms[histogram]
+        cdef int bucket = doublings(value, first_bits)
+        into.sum += value * times
+        into.buckets[bucket if bucket < BUCKETS else BUCKETS - 1] += times
+
     # Around the execution of a command. The number goes last in and first out, so that it never stands beside a stale
     # command.
     cdef inline void begin_command(self, int64_t number, int command) noexcept nogil:
@@ -227,7 +279,14 @@ cdef class Block:
         row.calls += 1
         row.nanoseconds += nanoseconds
         row.failed += failed
-        row.buckets[latency_bucket(nanoseconds)] += 1
+        row.buckets[latency_bucket(nanoseconds)] += self.tracking
+
+    cdef inline void record_sizes(self, int command, int64_t request_bytes, int64_t reply_bytes) noexcept nogil:
+        cdef command_t* row = &self.command_rows[command]
+        row.requests.sum += request_bytes
+        row.requests.buckets[size_bucket(request_bytes)] += 1
+        row.replies.sum += reply_bytes
+        row.replies.buckets[size_bucket(reply_bytes)] += 1
 
     # A further part of a call that is counted elsewhere takes time, and no more
     cdef inline void record_time(self, int command, int64_t nanoseconds) noexcept nogil:

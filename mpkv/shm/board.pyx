@@ -16,12 +16,18 @@ import time
 from mpkv.shm import layout
 
 _COUNTER_INDEX = layout.COUNTER_INDEX
+_HISTOGRAM_INDEX = layout.HISTOGRAM_INDEX
+_EVENT_INDEX = {name: index for index, name in enumerate(layout.LATENCY_EVENTS)}
 _HEADER_INDEX = {name: index for index, name in enumerate(layout.BLOCK_HEADER)}
 
 assert BUCKETS == layout.BUCKETS
+assert SIZE_BUCKETS == layout.SIZE_BUCKETS
 assert BLOCK_HEADER_WORDS == len(layout.BLOCK_HEADER)
 assert DATABASE_WORDS == len(layout.DATABASE_WORDS)
-assert sizeof(command_t) == (len(layout.COMMAND_WORDS) + BUCKETS) * layout.WORD
+assert sizeof(command_t) == layout.COMMAND_ROW_WORDS * layout.WORD
+assert sizeof(histogram_t) == layout.HISTOGRAM_WORDS * layout.WORD
+assert sizeof(event_t) == len(layout.EVENT_WORDS) * layout.WORD
+assert sizeof(link_row_t) == len(layout.LINK_WORDS) * layout.WORD
 
 cdef struct prefix_t:
     const char* text
@@ -72,8 +78,12 @@ cdef class Block:
         self.number = number
         self.header = <volatile block_header_t*>base
         self.counters = <int64_t*>(base + BLOCK_HEADER_WORDS * sizeof(int64_t))
+        self.histograms = <histogram_t*>(base + <Py_ssize_t>segment.shape.histograms_offset)
+        self.event_rows = <event_t*>(base + <Py_ssize_t>segment.shape.events_offset)
+        self.link_rows = <link_row_t*>(base + <Py_ssize_t>segment.shape.links_offset)
         self.database_rows = <database_t*>(base + <Py_ssize_t>segment.shape.databases_offset)
         self.command_rows = <command_t*>(base + <Py_ssize_t>segment.shape.commands_offset)
+        self.tracking = 1
         self._bases = <int64_t*>calloc(len(layout.COUNTERS), sizeof(int64_t))
         if self._bases == NULL:
             raise MemoryError
@@ -92,6 +102,8 @@ cdef class Block:
             if counter.kind == "gauge":
                 self.counters[<int>index] = 0
         memcpy(self._bases, self.counters, len(layout.COUNTERS) * sizeof(int64_t))
+        memset(self.event_rows, 0, len(layout.LATENCY_EVENTS) * sizeof(event_t))
+        memset(self.link_rows, 0, <size_t>self.segment.shape.workers * sizeof(link_row_t))
         memset(self.database_rows, 0, <size_t>self.segment.shape.databases * sizeof(database_t))
         self.header.executing_number = 0
         self.header.pid = os.getpid()
@@ -128,8 +140,29 @@ cdef class Block:
             raise IndexError(f"there is no database {index}")
         self.set_database(index, keys, expires, avg_ttl_ms)
 
+    def put_link(self, shard: int, up: bool, commands: int, size_bytes: int) -> None:
+        """Whether a shard is linked, and what waits for it."""
+        if not 0 <= shard < self.segment.shape.workers:
+            raise IndexError(f"there is no shard {shard}")
+        self.link_rows[shard].up = up
+        self.link_rows[shard].commands = commands
+        self.link_rows[shard].bytes = size_bytes
+
+    def put_latency_event(self, name: str, time_seconds: int, last_ms: int, max_ms: int) -> None:
+        """What LATENCY LATEST says of an event of layout.LATENCY_EVENTS; all 0: there was none."""
+        cdef event_t* row = &self.event_rows[<int>_EVENT_INDEX[name]]
+        row.time_seconds, row.last_ms, row.max_ms = time_seconds, last_ms, max_ms
+
+    def observe_value(self, name: str, value: int, times: int = 1) -> None:
+        """Into a histogram of layout.HISTOGRAMS."""
+        cdef int index = _HISTOGRAM_INDEX[name]
+        self.observe(index, layout.HISTOGRAMS[index].first.bit_length() - 1, value, times)
+
     def count_command(self, command: int, nanoseconds: int, failed: bool = False) -> None:
         self.record_command(self._command(command), nanoseconds, failed)
+
+    def count_sizes(self, command: int, request_bytes: int, reply_bytes: int) -> None:
+        self.record_sizes(self._command(command), request_bytes, reply_bytes)
 
     def count_rejected(self, command: int) -> None:
         self.record_rejected(self._command(command))
@@ -190,10 +223,48 @@ cdef class Block:
         cdef database_t* row = &self.database_rows[<int>index]
         return layout.DatabaseRow(row.keys, row.expires, row.avg_ttl_ms)
 
+    def link(self, shard: int):
+        """A `layout.LinkRow`; of the frontend's block."""
+        if not 0 <= shard < self.segment.shape.workers:
+            raise IndexError(f"there is no shard {shard}")
+        return layout.LinkRow(
+            self.link_rows[shard].up, self.link_rows[shard].commands, self.link_rows[shard].bytes
+        )
+
+    def latency_events(self):
+        """Name -> `layout.LatencyEvent`, of those that there were."""
+        cdef event_t* row
+        events = {}
+        for index, name in enumerate(layout.LATENCY_EVENTS):
+            row = &self.event_rows[<int>index]
+            if row.time_seconds:
+                events[name] = layout.LatencyEvent(row.time_seconds, row.last_ms, row.max_ms)
+        return events
+
+    def histogram(self, name: str):
+        """(sum, [count per bucket])."""
+        cdef histogram_t* histogram = &self.histograms[<int>_HISTOGRAM_INDEX[name]]
+        return histogram.sum, [histogram.buckets[bucket] for bucket in range(BUCKETS)]
+
     def commands(self):
         """Name -> (calls, nanoseconds, rejected, failed, [count per bucket]), of commands that were called or rejected.
         """
         return _command_rows(self.segment, [self])
+
+    def command_sizes(self):
+        """Name -> (bytes of requests, [count per bucket], bytes of replies, [count per bucket]), of commands that have
+        any.
+        """
+        cdef Py_ssize_t command
+        cdef command_t* row
+        rows = {}
+        for command in range(self.segment.shape.commands):
+            row = &self.command_rows[command]
+            requests = [row.requests.buckets[bucket] for bucket in range(SIZE_BUCKETS)]
+            if any(requests):
+                replies = [row.replies.buckets[bucket] for bucket in range(SIZE_BUCKETS)]
+                rows[self.segment.command_names[command]] = (row.requests.sum, requests, row.replies.sum, replies)
+        return rows
 
     cdef int _command(self, Py_ssize_t command) except -1:
         if not 0 <= command < self.segment.shape.commands:

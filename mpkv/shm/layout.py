@@ -12,9 +12,11 @@
 A block has one writer, the process it belongs to, and any number of readers; there are no locks. All its numbers are
 aligned 64-bit words, so a reader sees each of them whole, though not all of them of one moment. A process that is
 started again goes on in the same block: counters never go back. Blocks begin on pages, so no two processes write to one
-cache line.
+cache line. Within a block::
 
-The numbers of `COUNTERS` stand again in board.pxd for compiled code; a test holds both together.
+    header · counters · histograms · latency events · links · databases · commands
+
+The numbers of `COUNTERS` and `HISTOGRAMS` stand again in board.pxd for compiled code; a test holds both together.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 MAGIC: Final = 0x31_4D_48_53_56_4B_50_4D  # "MPKVSHM1"
-VERSION: Final = 1
+VERSION: Final = 2
 PAGE: Final = 4096
 WORD: Final = 8
 
@@ -70,17 +72,79 @@ class DatabaseRow(NamedTuple):
 
 DATABASE_WORDS: Final = DatabaseRow._fields
 
-#: Words per command, before its latency histogram.
+
+class LinkRow(NamedTuple):
+    """What waits for one shard, as the frontend sees it."""
+
+    up: int  #: 1 if the frontend is linked to it
+    commands: int  #: sent or about to be, and not answered
+    bytes: int  #: of these requests
+
+
+LINK_WORDS: Final = LinkRow._fields
+
+
+class LatencyEvent(NamedTuple):
+    """What LATENCY LATEST says of one kind of event; all 0 = there was none."""
+
+    time_seconds: int  #: of the newest, since 1970
+    last_ms: int
+    max_ms: int
+
+
+EVENT_WORDS: Final = LatencyEvent._fields
+
+#: Redis' names of what the latency monitor watches.
+LATENCY_EVENTS: Final = (
+    "command", "fast-command", "fork", "expire-cycle", "expire-del", "eviction-cycle", "eviction-del",
+    "eviction-lazyfree", "active-defrag-cycle", "aof-write", "aof-write-alone", "aof-write-pending-fsync",
+    "aof-write-active-child", "aof-fsync-always", "aof-fstat", "aof-rename", "aof-rewrite-diff-write",
+    "rdb-unlink-temp-file", "while-blocked-cron", "module-acquire-GIL",
+)  # fmt: skip
+
+#: Words per command, before its histograms.
 COMMAND_WORDS: Final = ("calls", "nanoseconds", "rejected", "failed")
 
-#: A latency of at most ``1024 << i`` ns is counted in bucket i, anything above the last bound in the last bucket. With
-#: the four words above a command takes 256 bytes: four cache lines.
+#: A latency of at most ``1024 << i`` ns is counted in bucket i, anything above the last bound in the last bucket.
 BUCKETS: Final = 28
 BUCKET_BOUNDS_NS: Final = tuple(1024 << bucket for bucket in range(BUCKETS - 1))
 
 #: The same in µs as LATENCY HISTOGRAM names them: 1 2 4 8 16 33 66 132 … Redis' histogram keeps two digits, and prints
 #: the largest value that it cannot tell from the bound.
 BUCKET_LABELS_US: Final = tuple((bound + bound // 128 - 1) // 1000 for bound in BUCKET_BOUNDS_NS)
+
+#: Sizes of a command's requests and replies: bucket i takes up to ``16 << 2 * i`` bytes, the last one the rest. In
+#: front of each of the two histograms stands its sum. All in all a command takes 512 bytes: eight cache lines.
+SIZE_BUCKETS: Final = 15
+SIZE_BOUNDS_BYTES: Final = tuple(16 << 2 * bucket for bucket in range(SIZE_BUCKETS - 1))
+COMMAND_ROW_WORDS: Final = len(COMMAND_WORDS) + BUCKETS + 2 * (1 + SIZE_BUCKETS)
+
+
+class Histogram(NamedTuple):
+    """A histogram of every block, of `BUCKETS` buckets behind the sum of all values.
+
+    :param first: bucket i takes values up to ``first << i``, the last one the rest; a power of two
+    """
+
+    name: str
+    first: int
+    help: str
+    of: str = "worker"
+    shown: int = BUCKETS - 1  #: how many of the bounds are exported
+
+    @property
+    def bounds(self) -> tuple[int, ...]:
+        return tuple(self.first << bucket for bucket in range(BUCKETS - 1))
+
+
+HISTOGRAMS: Final = (
+    Histogram("batch_commands", 1, "Requests that came in one batch", shown=14),
+    Histogram("batch_execute_nanoseconds", 1024, "Execution of one batch"),
+    Histogram("queue_wait_nanoseconds", 1024, "From the sending of a request's batch to its execution"),
+    Histogram("reply_wait_nanoseconds", 1024, "From the sending of a reply's batch to its being taken up", "frontend"),
+)
+HISTOGRAM_INDEX: Final = {histogram.name: index for index, histogram in enumerate(HISTOGRAMS)}
+HISTOGRAM_WORDS: Final = 1 + BUCKETS
 
 
 class Counter(NamedTuple):
@@ -150,6 +214,7 @@ COUNTERS: Final = (
     Counter("scattered_commands", "counter", "Commands answered by several shards"),
     Counter("held_commands", "counter", "Commands that held shards"),
     Counter("intents_open", "gauge", "Writes in several parts under way"),
+    Counter("intents_oldest_ms", "gauge", "Age of the oldest write in several parts under way", "max"),
     Counter("intents_total", "counter", "Writes in several parts begun"),
     Counter("intents_completed", "counter", "Writes in several parts completed after a restart"),
     # Links (frontend and workers)
@@ -239,9 +304,21 @@ class Shape:
         return RING_BYTES
 
     @property
-    def databases_offset(self) -> int:
+    def histograms_offset(self) -> int:
         """Within a block."""
         return (len(BLOCK_HEADER) + len(COUNTERS)) * WORD
+
+    @property
+    def events_offset(self) -> int:
+        return self.histograms_offset + len(HISTOGRAMS) * HISTOGRAM_WORDS * WORD
+
+    @property
+    def links_offset(self) -> int:
+        return self.events_offset + len(LATENCY_EVENTS) * len(EVENT_WORDS) * WORD
+
+    @property
+    def databases_offset(self) -> int:
+        return self.links_offset + self.workers * len(LINK_WORDS) * WORD
 
     @property
     def commands_offset(self) -> int:
@@ -251,7 +328,7 @@ class Shape:
 
     @property
     def block_bytes(self) -> int:
-        return pages(self.commands_offset + self.commands * (len(COMMAND_WORDS) + BUCKETS) * WORD)
+        return pages(self.commands_offset + self.commands * COMMAND_ROW_WORDS * WORD)
 
     @property
     def blocks(self) -> int:

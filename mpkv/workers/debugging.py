@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from mpkv.commands.args import float_text
+from mpkv.crash import handler
 from mpkv.resp.replies import OK
 from mpkv.sharding import shard_of
 
@@ -19,8 +20,11 @@ def run(worker: Any, words: list[bytes]) -> Any:
 
 
 def sleep(worker: Any, seconds: bytes) -> Any:
-    """Do nothing for a while: the shard hangs."""
-    time.sleep(float(seconds))
+    """Do nothing for a while. The shard hangs, but its heart beats: the supervisor must not end it."""
+    end = time.monotonic() + float(seconds)
+    while (left_s := end - time.monotonic()) > 0:
+        worker.block.heartbeat()
+        time.sleep(min(left_s, 0.5))
     return OK
 
 
@@ -91,10 +95,15 @@ def statistics(worker: Any) -> list[Any]:
     ]  # fmt: skip
 
 
+def segfault(worker: Any) -> Any:
+    """Crash."""
+    handler.segfault()
+
+
 QUESTIONS: dict[str, Callable[..., Any]] = {
     "sleep": sleep, "digest": digest, "digest-value": digest_value, "populate": populate,
     "set-active-expire": set_active_expire, "shortcuts": shortcuts, "effects": effects, "validate": validate,
-    "statistics": statistics,
+    "statistics": statistics, "segfault": segfault,
 }  # fmt: skip
 
 

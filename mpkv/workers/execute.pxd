@@ -3,7 +3,7 @@ from libc.stdint cimport int64_t, uint64_t
 from mpkv.buffer cimport Buffer
 from mpkv.resp.parser cimport arg_t
 from mpkv.shm.board cimport Block
-from mpkv.wire cimport request_t
+from mpkv.wire cimport note_t, request_t
 from mpkv.workers.keyspace cimport Keyspace
 from mpkv.workers.shortcuts cimport shortcut_t
 
@@ -29,13 +29,16 @@ cdef class Executor:
     cdef public uint64_t epoch
     cdef uint64_t answers               # in the batch of replies
     cdef int64_t clock_ns
+    cdef public int64_t noted_from_ns   # an execution that takes so long gets a note for the frontend
 
     cdef list record                    # effects of the command at hand: (database, words)
     cdef size_t words_count
 
     cdef int _request(self, request_t* head, uint64_t reply_number) except -1
     cdef int _by_handler(self, request_t* head, size_t at, uint64_t reply_number) except -1
+    cdef int _note(self, const request_t* head, size_t at, int64_t elapsed_ns, int64_t now_ns) except -1
     cdef void _count(self, const request_t* head, int64_t elapsed_ns, const char* reply, size_t size) noexcept
+    cdef int64_t _words_size(self, size_t count) noexcept
     cdef int _exec(self, request_t* head, const char* at, const char* end) except -1
     cdef void _look_ahead(
         self, const char** place, const char** table, const char** entry, const char* end

@@ -20,6 +20,7 @@ class Executor:
     last_number: int
     saved_dirty: int
     epoch: int
+    noted_from_ns: int
     def __init__(
         self,
         keyspace: Keyspace,

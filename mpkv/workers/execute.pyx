@@ -3,7 +3,9 @@
 A batch is run envelope by envelope. For each: the number being executed goes to the board (R2: what a dead worker had
 begun is never sent again), the compiled short way is tried, else the handler is called with its words; the reply – RESP
 of the client's own protocol version – is appended to the batch of replies. Side exits follow: the effect goes to the
-log, blocked clients whose keys are ready are served, counters are kept.
+log, blocked clients whose keys are ready are served, counters are kept. An execution that took long
+gets a note behind its reply, from which the frontend makes an entry of the slow log: there are client and words, here
+are the times.
 
 What a handler raises as `CommandError` is the user's; anything else is ours: it is logged with its context and the
 client is told no more than that.
@@ -11,21 +13,22 @@ client is told no more than that.
 
 from cpython.list cimport PyList_GET_SIZE
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.stdint cimport INT64_MAX, int64_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
 from mpkv.buffer cimport Buffer, buffer_append, buffer_free
 from mpkv.resp.encoder cimport encode
 from mpkv.shm.board cimport (
-    DIRTY, EVENTLOOP_CYCLES, EVENTLOOP_NANOSECONDS, EXPIRED_KEYS, KEYSPACE_HITS, KEYSPACE_MISSES, LINK_IN_BATCHES,
-    LINK_IN_BYTES, LINK_OUT_BATCHES, LINK_OUT_BYTES, TOTAL_BLOCKING_KEYS, TOTAL_WATCHED_KEYS, USED_MEMORY,
-    USED_MEMORY_OVERHEAD, USED_MEMORY_PEAK, monotonic_ns,
+    BATCH_COMMANDS, BATCH_EXECUTE_NANOSECONDS, DIRTY, EVENTLOOP_CYCLES, EVENTLOOP_NANOSECONDS, EXPIRED_KEYS,
+    KEYSPACE_HITS, KEYSPACE_MISSES, LINK_IN_BATCHES, LINK_IN_BYTES, LINK_OUT_BATCHES, LINK_OUT_BYTES,
+    QUEUE_WAIT_NANOSECONDS, TOTAL_BLOCKING_KEYS, TOTAL_WATCHED_KEYS, USED_MEMORY, USED_MEMORY_OVERHEAD,
+    USED_MEMORY_PEAK, monotonic_ns, waited_ns,
 )
 from mpkv.wire cimport (
     ABORTED, BATCH_MAGIC, BLOCKED, CONTROL, EVENT, EXEC, FLAG_FIRST, FLAG_NO_BLOCK, FLAG_PART, FLAG_RESENT, FLAG_RESP3,
-    FLAG_WATCHED, LATE, REPLY, REQUEST as REQUEST_KIND, batch_t, begin_batch, begin_reply, end_reply, next_request,
-    open_batch, request_t,
+    FLAG_WATCHED, LATE, REPLY, REQUEST as REQUEST_KIND, add_note, batch_t, begin_batch, begin_reply, end_reply,
+    next_request, note_t, open_batch, reply_t, request_t,
 )
 from mpkv.workers.shortcuts cimport find_shortcut
 
@@ -47,6 +50,11 @@ cdef enum:
 
 class BatchFault(Exception):
     """A batch is malformed: a fault of ours."""
+
+
+cdef inline size_t _reply_size(const Buffer* out, size_t at) noexcept nogil:
+    """Of the reply that was begun at `at` and has ended, without what it is padded with."""
+    return (<const reply_t*>(out.data + at)).size
 
 
 cdef inline const char* _skip(const char* at, const char* end, int count) noexcept nogil:
@@ -90,6 +98,7 @@ cdef class Executor:
             if spec.on_shard:
                 self.shortcuts[<int>spec.number] = find_shortcut(spec.name)
         self.shortcuts_on = True
+        self.noted_from_ns = INT64_MAX
         self.record = []
         self._begin_replies()
 
@@ -129,6 +138,7 @@ cdef class Executor:
         head.counter = self.sent_batches
         head.last_number = self.last_number
         head.count = <unsigned>self.answers
+        head.sent_us = <uint32_t>(monotonic_ns() // 1000)
         batch = PyBytes_FromStringAndSize(self.out.data, self.out.size)
         if self.out.capacity > 4 * REPLY_BYTES:
             buffer_free(&self.out)
@@ -164,7 +174,7 @@ cdef class Executor:
         cdef batch_t top
         cdef request_t head
         cdef int result
-        cdef int64_t began_ns
+        cdef int64_t began_ns, took_ns
         if open_batch(at, end - at, &top) < 0:
             raise BatchFault("not a batch")
         if top.now_ms > self.keyspace.now_ms:       # R4: the largest stamp received
@@ -173,6 +183,9 @@ cdef class Executor:
         self.clock_ns = began_ns = monotonic_ns()
         self.block.add(LINK_IN_BATCHES, 1)
         self.block.add(LINK_IN_BYTES, PyBytes_GET_SIZE(batch))
+        if top.count:           # else a tick
+            self.block.observe(BATCH_COMMANDS, 0, top.count, 1)
+            self.block.observe(QUEUE_WAIT_NANOSECONDS, 10, waited_ns(top.sent_us, began_ns), top.count)
         place_ahead = _skip(at, end, 9)
         table_ahead = _skip(at, end, 6)
         entry_ahead = _skip(at, end, 3)
@@ -183,7 +196,8 @@ cdef class Executor:
             result = next_request(&at, end, &head, &self.words, &self.room)
             if result <= 0:
                 break
-            self.block.begin_command(head.number, head.command)
+            # A message of the frontend's own has a number of its own kind: negative, it is no command's
+            self.block.begin_command(head.number, -<int>head.command if head.kind == CONTROL else head.command)
             if head.kind == REQUEST_KIND:
                 self._request(&head, head.number)
                 if self.keyspace.effects_wanted:
@@ -193,6 +207,7 @@ cdef class Executor:
             else:
                 self.words_count = head.argc
                 self._control(head.command, head.number, head.client)
+                self.clock_ns = monotonic_ns()          # the next command did not take that time
             self.answers += 1
             if head.number > self.last_number:
                 self.last_number = head.number
@@ -201,13 +216,17 @@ cdef class Executor:
             if self.out.size > REPLY_BYTES:
                 self.block.end_command(self.last_number)
                 self.flush()
+                self.clock_ns = monotonic_ns()
         if result == -1:
             raise BatchFault("an envelope does not add up")
         if result < 0:
             raise MemoryError
         self.block.end_command(self.last_number)
         self.block.add(EVENTLOOP_CYCLES, 1)
-        self.block.add(EVENTLOOP_NANOSECONDS, monotonic_ns() - began_ns)
+        took_ns = monotonic_ns() - began_ns
+        self.block.add(EVENTLOOP_NANOSECONDS, took_ns)
+        if top.count:
+            self.block.observe(BATCH_EXECUTE_NANOSECONDS, 10, took_ns, 1)
         self.flush()
 
     cdef void _look_ahead(
@@ -241,7 +260,7 @@ cdef class Executor:
         cdef size_t payload = self.out.size
         cdef uint64_t dirty = self.keyspace.dirty, hits = self.keyspace.hits, misses = self.keyspace.misses
         cdef shortcut_t shortcut = self.shortcuts[head.command]
-        cdef int64_t now
+        cdef int64_t now, elapsed_ns
         cdef bint blocked = False
         if at == 0:
             raise MemoryError
@@ -258,7 +277,10 @@ cdef class Executor:
         now = monotonic_ns()
         if not blocked:         # such a call is counted when it ends
             # the buffer may have moved: the payload is found by its offset
-            self._count(head, now - self.clock_ns, self.out.data + payload, self.out.size - payload)
+            elapsed_ns = now - self.clock_ns
+            self._count(head, elapsed_ns, self.out.data + payload, _reply_size(&self.out, at))
+            if elapsed_ns >= self.noted_from_ns:
+                self._note(head, at, elapsed_ns, now)
         self.clock_ns = now
         return 0
 
@@ -271,6 +293,25 @@ cdef class Executor:
             self.block.record_command(head.counted_as, elapsed_ns, failed)
         else:
             self.block.record_time(head.counted_as, elapsed_ns)
+        self.block.record_sizes(head.counted_as, self._words_size(head.argc), size)
+
+    cdef int64_t _words_size(self, size_t count) noexcept:
+        """Of the request being run: its words stand one behind the other."""
+        if count == 0:
+            return 0
+        return self.words[count - 1].data + self.words[count - 1].size - self.words[0].data
+
+    cdef int _note(self, const request_t* head, size_t at, int64_t elapsed_ns, int64_t now_ns) except -1:
+        """Put the times of a slow execution behind its reply, which begins at `at` and is the last one."""
+        cdef note_t note
+        note.execute_ns = elapsed_ns
+        note.ended_ns = now_ns
+        note.queue_us = <uint32_t>((now_ns - elapsed_ns) // 1000) - head.queued_us if head.queued_us else 0
+        note.shard = self.keyspace.shard
+        note.database = head.database
+        if add_note(&self.out, at, &note) < 0:
+            raise MemoryError
+        return 0
 
     cdef int _by_handler(self, request_t* head, size_t at, uint64_t reply_number) except -1:
         """Step 9, the general way: the handler, with its words as bytes. 1 if the client waits now."""
@@ -304,7 +345,8 @@ cdef class Executor:
             error.__traceback__ = None      # shared instances would gather a frame at every raise
             return error
         except Exception:
-            logger.critical("%s failed on %d words, the first %r", spec.name, len(words), words[:2], exc_info=True)
+            # Not the words: they may be secrets
+            logger.critical("%s failed on %d words", spec.name, len(words), exc_info=True)
             return INTERNAL_ERROR
 
     cdef int _exec(self, request_t* head, const char* at, const char* end) except -1:
@@ -312,6 +354,7 @@ cdef class Executor:
         cdef size_t outer = begin_reply(&self.out)
         cdef request_t inner
         cdef uint64_t place = 0
+        cdef int64_t began_ns = self.clock_ns
         if outer == 0:
             raise MemoryError
         # Sent again, the shard has fallen back to its snapshot meanwhile: what was watched may have changed
@@ -322,6 +365,8 @@ cdef class Executor:
             place += 1
         if end_reply(&self.out, outer, head.number, REPLY) < 0:
             raise MemoryError
+        if self.clock_ns - began_ns >= self.noted_from_ns:
+            self._note(head, outer, self.clock_ns - began_ns, self.clock_ns)
         self._sink(head.number, head.parts)
         return 0
 
@@ -369,6 +414,7 @@ cdef class Executor:
         """At the end of a message: whoever waits for what it has brought, first come first served."""
         for waiter, value in self.waiters.serve(self._call_waiter):
             self.late(waiter, value)
+        self.clock_ns = monotonic_ns()
         self._sink(number, 1)
 
     def _call_waiter(self, waiter):
@@ -386,6 +432,7 @@ cdef class Executor:
         cdef size_t at = begin_reply(&self.out)
         cdef size_t payload = self.out.size
         cdef int64_t now = monotonic_ns()
+        cdef request_t waited
         cdef bint failed
         encode(&self.out, value, waiter.protocol)
         if at == 0 or end_reply(&self.out, at, waiter.number, LATE) < 0:
@@ -395,6 +442,11 @@ cdef class Executor:
             if failed:
                 self.block.record_error(self.out.data + payload, self.out.size - payload)
             self.block.record_command(waiter.spec.number, now - self.clock_ns, failed)
+            self.block.record_sizes(waiter.spec.number, sum(map(len, waiter.words)), _reply_size(&self.out, at))
+            if now - self.clock_ns >= self.noted_from_ns:
+                memset(&waited, 0, sizeof(waited))      # its time in a queue was not that of a queue
+                waited.database = waiter.database
+                self._note(&waited, at, now - self.clock_ns, now)
         self.clock_ns = now
         self.answers += 1
 

@@ -23,6 +23,9 @@ from mpkv import logs, process
 from mpkv.commands import spec
 from mpkv.config import Config
 from mpkv.control import Channel, Closed, Message
+from mpkv.crash import handler as crash_handler
+from mpkv.crash import report as crash_report
+from mpkv.metrics.slowlog import noted_from_ns
 from mpkv.resp.replies import OK
 from mpkv.shm.board import Block
 from mpkv.shm.layout import FIRST_WORKER, FRONTEND, State
@@ -99,6 +102,9 @@ class Worker:
         sets.set_limits(config.set_max_intset_entries, config.set_max_listpack_entries, config.set_max_listpack_value)
         zset.set_limits(config.zset_max_listpack_entries, config.zset_max_listpack_value)
         lists.set_limits(config.list_max_listpack_size)
+        self.executor.noted_from_ns = noted_from_ns(config)
+        self.block.tracking = int(config.latency_tracking)
+        crash_report.apply_settings(config)
 
     # -- start ---------------------------------------------------------------------------------------------------------
 
@@ -138,9 +144,10 @@ class Worker:
 
     def run(self) -> None:
         """Receive, execute, answer; until told to stop."""
-        receive, run_batch = self.link.receive, self.executor.run_batch
+        receive, run_batch, watch = self.link.receive, self.executor.run_batch, crash_handler.watch
         while not self._stopping:
             batch = receive(RECEIVE_MS if self._child is None and self._join is None else SAVING_RECEIVE_MS)
+            watch(batch)
             if batch is not None:
                 run_batch(batch)
             now = time.monotonic()
@@ -154,11 +161,27 @@ class Worker:
     def _pulse(self) -> None:
         """What is due from time to time."""
         self.block.heartbeat()
-        self.expire_cycle.run(budget_us(self.config.hz, self.config.active_expire_effort))
         self._listen()
+        self._expire()
         self._look_after_child()
         self.publish()
         self.executor.flush()
+
+    def _expire(self) -> None:
+        before_ns = self.expire_cycle.nanoseconds
+        self.expire_cycle.run(budget_us(self.config.hz, self.config.active_expire_effort))
+        self._note_latency("expire-cycle", (self.expire_cycle.nanoseconds - before_ns) // 1_000_000)
+
+    def _note_latency(self, event: str, ms: int) -> None:
+        """Tell the latency monitor what has held this shard up, if that was too long."""
+        if self.config.latency_monitor_threshold and ms >= self.config.latency_monitor_threshold:
+            self._tell(msgspec.json.encode({"event": "latency", "name": event, "ms": ms}))
+
+    def _tell(self, news: bytes) -> None:
+        """Send the frontend what it did not ask for, if it is there: before its first batch of this link nobody listens
+        yet, and a batch of ours that got lost would be a gap in their numbers."""
+        if self.link.received:
+            self.executor.event(news)
 
     def publish(self) -> None:
         """Bring the board up to date."""
@@ -257,6 +280,8 @@ class Worker:
         answer)."""
         mode, path = words[0], Path(os.fsdecode(words[1]))
         self._dirty_at_snapshot = self.keyspace.dirty
+        if mode == b"stand-in":
+            return self._write_for(int(words[2]), path)
         if mode == b"inline":
             started = time.monotonic()
             result = write_inline(self.keyspace, path)
@@ -272,9 +297,23 @@ class Worker:
         self._child_started = time.monotonic()
         self.block.count("forks")
         self.block.put("fork_microseconds", self._child.fork_usec)
+        self._note_latency("fork", self._child.fork_usec // 1000)
         self.block.enter(State.SAVING)
         process.set_title(f"worker {self.shard} (saving)", self.config)
         return OK
+
+    def _write_for(self, shard: int, path: Path) -> bytes:
+        """Write the part of a shard that has no worker any more: what the last snapshot has of it."""
+        started = time.monotonic()
+        source = Path(self.config.dir) / self.config.dbfilename
+        keyspace = Keyspace(self.config.databases, shard, self.shards)
+        keyspace.now_ms = self.keyspace.now_ms
+        try:
+            if source.exists():
+                load(source, keyspace, shard, self.shards, keyspace.now_ms, lambda *_: self.block.heartbeat())
+        except (SnapshotDamaged, OSError, MemoryError) as error:
+            return str(error).encode()
+        return self._result(write_inline(keyspace, path), 0, time.monotonic() - started)
 
     def _share_memory(self, shared: bool) -> None:
         """While a child lives, whatever need not move stays where it is."""
@@ -301,12 +340,12 @@ class Worker:
                 self._child.close()
                 self._forget_child()
                 self.block.put("cow_last_bytes", result.private_dirty_bytes)
-                self.executor.event(self._result(result, fork_usec, time.monotonic() - self._child_started))
+                self._tell(self._result(result, fork_usec, time.monotonic() - self._child_started))
         if self._join is not None and not self._join.is_alive():
             self._join.join()
             self._join = None
             assert self._joined is not None
-            self.executor.event(self._joined)
+            self._tell(self._joined)
 
     def _result(self, result: PartResult, fork_usec: int, seconds: float) -> bytes:
         part = result.part
@@ -318,7 +357,7 @@ class Worker:
         })  # fmt: skip
 
     def _join_parts(self, words: list[bytes]) -> Any:
-        """Join all shards' parts (worker 0): the kernel copies, so a thread does not hold the shard up. The news follow
+        """Join all shards' parts: the kernel copies, so a thread does not hold the shard up. The news follow
         as an event."""
         request = msgspec.json.decode(words[0])
         parts = [Part(Path(part["path"]), part["keys"], part["size_bytes"], part["crc64"]) for part in request["parts"]]
@@ -360,7 +399,9 @@ def main(argv: list[str]) -> int:
         process.disable_huge_pages()
     process.set_title(f"worker {shard}", config)
     logs.set_up(f"W{shard}", config)
-    worker = Worker(channel, Segment.attach(segment_fd), config, shard, incarnation, bell=setup["bell"])
+    segment = Segment.attach(segment_fd)
+    crash_report.prepare(setup["report"], Block(segment, FIRST_WORKER + shard), f"worker {shard}", config)
+    worker = Worker(channel, segment, config, shard, incarnation, bell=setup["bell"])
     worker.block.begin()
     if not worker.load():
         return 1

@@ -23,6 +23,9 @@ def segment():
 def test_compiled_constants_are_those_of_the_layout():
     for index, counter in enumerate(layout.COUNTERS):
         assert getattr(board, counter.name.upper()) == index, counter.name
+    for index, histogram in enumerate(layout.HISTOGRAMS):
+        assert getattr(board, histogram.name.upper()) == index, histogram.name
+        assert histogram.first & (histogram.first - 1) == 0
     for state in layout.State:
         assert getattr(board, f"STATE_{state.name}") == state
 
@@ -40,19 +43,35 @@ def test_no_two_numbers_share_a_place(segment):
     for block in blocks:
         for index, counter in enumerate(layout.COUNTERS):
             block.put(counter.name, block.number * 1000 + index)
+        for index, histogram in enumerate(layout.HISTOGRAMS):
+            block.observe_value(histogram.name, 1, block.number * 10 + index + 1)
+        for index, name in enumerate(layout.LATENCY_EVENTS):
+            block.put_latency_event(name, block.number + index + 1, 8, 9)
+        for shard in range(2):
+            block.put_link(shard, True, block.number * 10 + shard, 3)
         for index in range(16):
             block.put_database(index, block.number * 100 + index, 1, 2)
         for command in range(len(COMMANDS)):
             for _ in range(block.number + command + 1):
                 block.count_command(command, 2000)
+                block.count_sizes(command, command, 100)
     for block in blocks:
         for index, counter in enumerate(layout.COUNTERS):
             assert block.counter(counter.name) == block.number * 1000 + index
+        for index, histogram in enumerate(layout.HISTOGRAMS):
+            times = block.number * 10 + index + 1
+            assert block.histogram(histogram.name) == (times, [times] + [0] * (layout.BUCKETS - 1))
+        for index, name in enumerate(layout.LATENCY_EVENTS):
+            assert block.latency_events()[name] == (block.number + index + 1, 8, 9)
+        for shard in range(2):
+            assert block.link(shard) == (1, block.number * 10 + shard, 3)
         for index in range(16):
             assert block.database(index) == (block.number * 100 + index, 1, 2)
         for command, name in enumerate(COMMANDS):
             calls = block.number + command + 1
             assert block.commands()[name][:2] == (calls, calls * 2000)
+            sizes = [[calls, *[0] * 14], [0, 0, calls, *[0] * 12]]
+            assert block.command_sizes()[name] == (calls * command, sizes[0], calls * 100, sizes[1])
         assert block.pid == 0
 
 
@@ -65,6 +84,29 @@ def test_a_latency_falls_into_the_bucket_of_its_bound(nanoseconds):
     bounds = layout.BUCKET_BOUNDS_NS
     assert bucket == len(bounds) or nanoseconds <= bounds[bucket]
     assert bucket == 0 or nanoseconds > bounds[bucket - 1]
+    segment.close()
+
+
+@given(st.integers(0, 1 << 50))
+def test_a_size_falls_into_the_bucket_of_its_bound(size_bytes):
+    segment = Segment.create(1, ["get"], intents_bytes=4096)
+    block = Block(segment, 0)
+    block.count_sizes(0, size_bytes, 0)
+    bucket = block.command_sizes()["get"][1].index(1)
+    bounds = layout.SIZE_BOUNDS_BYTES
+    assert bucket == len(bounds) or size_bytes <= bounds[bucket]
+    assert bucket == 0 or size_bytes > bounds[bucket - 1]
+    segment.close()
+
+
+@given(st.sampled_from(layout.HISTOGRAMS), st.integers(0, 1 << 50))
+def test_a_value_falls_into_the_bucket_of_its_bound(histogram, value):
+    segment = Segment.create(1, ["get"], intents_bytes=4096)
+    block = Block(segment, 0)
+    block.observe_value(histogram.name, value)
+    bucket = block.histogram(histogram.name)[1].index(1)
+    assert bucket == len(histogram.bounds) or value <= histogram.bounds[bucket]
+    assert bucket == 0 or value > histogram.bounds[bucket - 1]
     segment.close()
 
 
