@@ -7,22 +7,23 @@ quick and ``mpkv check-config`` works where the server could not start.
 from __future__ import annotations
 
 import os
-import socket
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Final
 
-from mpkv import REDIS_VERSION, __version__
+from mpkv import REDIS_VERSION, __version__, rights
 from mpkv.config import Config, ConfigError
-
-_PING_TIMEOUT_SECONDS: Final = 3.0
 
 _USAGE: Final = """\
 usage: mpkv serve [mpkv.conf] [--directive value ...] [-]   run the server
-       mpkv check-config FILE                               say whether a config file can be used
+       mpkv check-config FILE [-v]                          say whether a config file can be used; -v: and what
+                                                            all settings would be
        mpkv check-rdb FILE                                  check a snapshot and say what it holds
-       mpkv ping [-h HOST] [-p PORT] [-s SOCKET] [-a PASSWORD]
-                                                            0 if a server answers, 1 if not
+       mpkv ping [--host HOST] [--port PORT] [--socket PATH] [--user USER] [--password PASSWORD] [--timeout SECONDS]
+                                                            0 if a server answers PONG, 1 if not; the password may be
+                                                            in REDISCLI_AUTH instead
+       mpkv dashboards export [--folder DIR]                write the Grafana board and Prometheus' rules into DIR
        mpkv --version
 """
 
@@ -60,19 +61,34 @@ def _build_number() -> int:
 
 
 def _serve(argv: Sequence[str]) -> int:
-    config = Config.from_command_line(argv)
+    try:
+        config = Config.from_command_line(argv)
+    except ConfigError as error:
+        lacking = rights.explain("config file", Path(error.source), os.R_OK) if error.source else None
+        if lacking is None:
+            raise
+        print(f"mpkv: {lacking}", file=sys.stderr)
+        return rights.EXIT_STATUS
     from mpkv import supervisor
 
     return int(supervisor.run(config))
 
 
 def _check_config(argv: Sequence[str]) -> int:
-    if len(argv) != 1:
-        raise UsageError("check-config takes one file")
-    config = Config.from_command_line([os.path.join(".", argv[0]) if argv[0].startswith("-") else argv[0]], {})
+    """All mistakes of a file, not only the first. The file alone: neither environment nor command line."""
+    files = [word for word in argv if word not in ("-v", "--verbose")]
+    if len(files) != 1:
+        raise UsageError("check-config takes one file, and -v")
+    config, mistakes = Config.check_file(files[0])
+    for mistake in mistakes:
+        _explain(mistake)
     for warning in config.warnings:
         print(f"warning: {warning}")
-    print(f"{argv[0]}: OK")
+    if mistakes:
+        return 1
+    if len(files) < len(argv):
+        print(*config.lines(), sep="\n")
+    print(f"{files[0]}: OK")
     return 0
 
 
@@ -84,53 +100,39 @@ def _check_rdb(argv: Sequence[str]) -> int:
     return int(inspect.main(list(argv)) or 0)
 
 
-def _ping(argv: Sequence[str]) -> int:
-    options = {"-h": "127.0.0.1", "-p": "6379", "-s": "", "-a": os.environ.get("REDISCLI_AUTH", "")}
+def _dashboards(argv: Sequence[str]) -> int:
     words = list(argv)
-    while words:
-        name = words.pop(0)
-        if name not in options or not words:
-            raise UsageError(f"ping: {name} is not an option with a value")
-        options[name] = words.pop(0)
+    if words[:1] != ["export"]:
+        raise UsageError("dashboards: the one thing to do with them is export")
+    if words[1:] and (words[1] != "--folder" or len(words) != 3):
+        raise UsageError("dashboards export takes --folder DIR")
+    from mpkv.metrics.grafana.export import export
+
+    folder = Path(words[2] if len(words) == 3 else ".")
     try:
-        answer = ping(options["-h"], int(options["-p"]), options["-s"], options["-a"])
-    except (OSError, ValueError) as error:
+        files = export(folder)
+    except OSError as error:
+        print(f"mpkv dashboards: {folder}: {error.strerror or error}", file=sys.stderr)
+        return 1
+    print(*files, sep="\n")
+    return 0
+
+
+def _ping(argv: Sequence[str]) -> int:
+    from mpkv import ping
+
+    try:
+        target = ping.parse(argv)
+    except ValueError as error:
+        raise UsageError(f"ping: {error}") from error
+    try:
+        answer = ping.ping(target)
+    except OSError as error:
         print(f"mpkv ping: {error}", file=sys.stderr)
         return 1
     print(answer)
     # A server that asks for a password, or is loading, is there but cannot be used: only PONG is health.
     return 0 if answer == "PONG" else 1
-
-
-def ping(host: str, port: int, path: str = "", password: str = "") -> str:
-    """The answer to PING without its type byte. OSError if there is none."""
-    with _connect(host, port, path) as connection:
-        connection.settimeout(_PING_TIMEOUT_SECONDS)
-        with connection.makefile("rb") as answers:
-            if password:
-                secret = os.fsencode(password)
-                connection.sendall(b"*2\r\n$4\r\nAUTH\r\n$%d\r\n%b\r\n" % (len(secret), secret))
-                answer = answers.readline(4096)
-                if not answer.startswith(b"+"):
-                    return answer[1:].decode(errors="replace").strip()
-            connection.sendall(b"*1\r\n$4\r\nPING\r\n")
-            answer = answers.readline(4096)
-    if not answer.endswith(b"\r\n"):
-        raise ConnectionError("the server closed the connection")
-    return answer[1:].decode(errors="replace").strip()
-
-
-def _connect(host: str, port: int, path: str) -> socket.socket:
-    if not path:
-        return socket.create_connection((host, port), _PING_TIMEOUT_SECONDS)
-    connection = socket.socket(socket.AF_UNIX)
-    connection.settimeout(_PING_TIMEOUT_SECONDS)
-    try:
-        connection.connect(path)
-    except OSError:
-        connection.close()
-        raise
-    return connection
 
 
 def _version(argv: Sequence[str]) -> int:
@@ -145,12 +147,14 @@ def _usage(argv: Sequence[str]) -> int:
 
 _SUBCOMMANDS: Final[dict[str, Callable[[Sequence[str]], int]]] = {
     "serve": _serve, "check-config": _check_config, "check-rdb": _check_rdb, "ping": _ping,
+    "dashboards": _dashboards,
     "--version": _version, "-v": _version, "--help": _usage, "-h": _usage, "help": _usage,
 }  # fmt: skip
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """``mpkv``: the exit code is 0, 1 for what went wrong, 2 for a command line that was not understood."""
+    """``mpkv``: the exit code is 0, 1 for what went wrong, 2 for a command line that was not understood,
+    77 for a right that this user does not have."""
     words = list(sys.argv[1:] if argv is None else argv)
     if not words:
         print(_USAGE, end="", file=sys.stderr)
@@ -196,46 +200,43 @@ def _print_server_usage(argv: Sequence[str]) -> int:
 
 
 def _refuse_memory_test(argv: Sequence[str]) -> int:
-    print("mpkv-server has no memory test; memtester(8) and memtest86+ test memory.", file=sys.stderr)
+    print(
+        "mpkv-server has no memory test. Use 'memtester <MB> 1' while the machine runs, or memtest86+ at boot.",
+        file=sys.stderr,
+    )
     return 1
 
 
 def _refuse_sentinel(argv: Sequence[str]) -> int:
-    print("mpkv-server cannot run as a Sentinel; use redis-sentinel, which can watch mpkv servers.", file=sys.stderr)
+    print(
+        "mpkv-server cannot run as a Sentinel. Run redis-sentinel with that configuration; it can watch mpkv servers.",
+        file=sys.stderr,
+    )
     return 1
 
 
 def _check_system(argv: Sequence[str]) -> int:
-    """What of the system's settings would hurt; 1 if anything does."""
-    problems = [
-        advice
-        for path, is_bad, advice in (
-            ("/proc/sys/vm/overcommit_memory", lambda text: text.strip() == "2",
-             "vm.overcommit_memory is 2: a fork for a snapshot may be refused; set it to 1"),
-            ("/sys/kernel/mm/transparent_hugepage/enabled", lambda text: "[always]" in text,
-             "transparent huge pages are on for all memory: snapshots copy more; set them to madvise"),
-        )
-        if is_bad(_read(path))
-    ]  # fmt: skip
-    for problem in problems:
-        print(problem)
-    if not problems:
-        print("OK")
-    return 1 if problems else 0
+    """What of the machine's settings would hurt a server with these arguments; 1 if anything does."""
+    from mpkv import start_checks
+
+    config = Config.from_command_line(argv)
+    found = 0
+    for name, sentence in start_checks.run_checks(config):
+        print(f"[{name}]...{'OK' if sentence is None else 'WARNING'}")
+        if sentence is not None:
+            found += 1
+            print(f"{sentence}\n")
+    return 1 if found else 0
 
 
-def _read(path: str) -> str:
-    try:
-        with open(path) as file:
-            return file.read()
-    except OSError:
-        return ""
+def _run_check_system(argv: Sequence[str]) -> int:
+    return _run(_check_system, argv)
 
 
 #: Count only as the first argument, as in redis-server.
 _FIRST_ARGUMENTS: Final[dict[str, Callable[[Sequence[str]], int]]] = {
     "-v": _print_version, "--version": _print_version, "-h": _print_server_usage, "--help": _print_server_usage,
-    "--test-memory": _refuse_memory_test, "--check-system": _check_system,
+    "--test-memory": _refuse_memory_test, "--check-system": _run_check_system,
 }  # fmt: skip
 
 

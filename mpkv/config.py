@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from mpkv import config_rewrite, config_syntax, errors, glob
-from mpkv.config_syntax import ENCODING, ENCODING_ERRORS, ConfigError, Line, split_words
+from mpkv.config_syntax import ENCODING, ENCODING_ERRORS, ConfigError, Line, quote_if_needed, split_words
 from mpkv.config_table import ALIASES, DIRECTIVES, Directive, Flag, find
 from mpkv.config_values import Lines
 from mpkv.errors import CommandError
@@ -85,6 +85,18 @@ class Config:
         config._warn_of_unused()
         return config
 
+    @classmethod
+    def check_file(cls, path: str) -> tuple[Config, list[ConfigError]]:
+        """What a file alone makes of the defaults, and all its mistakes; a line that cannot be read ends it."""
+        config = cls()
+        mistakes: list[ConfigError] = []
+        try:
+            config._load(config_syntax.read_file(path), mistakes.append)
+        except ConfigError as error:
+            mistakes.append(error)
+        config._warn_of_unused()
+        return config, mistakes
+
     def _load_environment(self, environ: Mapping[str, str]) -> None:
         lines, unknown = config_syntax.read_environment(environ, [*DIRECTIVES, *ALIASES])
         self.warnings += [
@@ -107,21 +119,43 @@ class Config:
             taken.append(Line(line.source, 0, (name, *words)))
         self._load(taken)
 
-    def _load(self, lines: Iterable[Line]) -> None:
-        """One source: its lines in order."""
+    def _load(self, lines: Iterable[Line], on_mistake: Callable[[ConfigError], None] | None = None) -> None:
+        """One source: its lines in order. The first mistake is raised, or all are told."""
         seen: set[str] = set()
         for line in lines:
-            name, *words = line.words
-            row = find(name)
-            if row is None or row.name == "include":
-                raise line.error("Bad directive or wrong number of arguments" + _suggestion(name))
-            if not words or (len(words) > 1 and not row.kind.several):
-                raise line.error(f"wrong number of arguments; {row.name} is: {row.doc}")
             try:
-                self._put(row, words, anew=row.name not in seen)
-            except ValueError as error:
-                raise line.error(str(error)) from None
-            seen.add(row.name)
+                seen.add(self._take(line, seen))
+            except ConfigError as error:
+                if on_mistake is None:
+                    raise
+                on_mistake(error)
+
+    def _take(self, line: Line, seen: set[str]) -> str:
+        """One line; its directive's name."""
+        name, *words = line.words
+        row = find(name)
+        if row is None and name.lower() == "sentinel":
+            raise line.error("this is a configuration of Sentinel, which mpkv is not: run it with redis-sentinel")
+        if row is None or row.name == "include":
+            raise line.error("Bad directive or wrong number of arguments" + _suggestion(name))
+        if not words or (len(words) > 1 and not row.kind.several):
+            raise line.error(f"wrong number of arguments; {row.name} is: {row.doc}")
+        try:
+            self._put(row, words, anew=row.name not in seen)
+        except ValueError as error:
+            raise line.error(str(error)) from None
+        return row.name
+
+    def lines(self) -> list[str]:
+        """All settings as a config file would have them; of what is sensitive only whether it is set."""
+        lines = []
+        for name, row in DIRECTIVES.items():
+            for words in row.kind.lines(getattr(self, row.attribute)):
+                if row.sensitive and any(words):
+                    lines.append(f"# {name} is set and not shown")
+                else:
+                    lines.append(" ".join([name, *map(quote_if_needed, words)]))
+        return lines
 
     def _put(self, row: Directive, words: list[str], *, anew: bool) -> None:
         if row.kind.several and len(words) == 1 and not isinstance(row.kind, Lines):

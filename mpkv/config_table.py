@@ -190,6 +190,8 @@ _GENERAL = (
     _row("pidfile", _TEXT, "", "I", "File for the supervisor's process id"),
     _row("loglevel", Choice("debug", "verbose", "notice", "warning", "nothing"), "notice", "", "Least severity logged"),
     _row("logfile", _TEXT, "", "I", "File to log to; empty = standard output"),
+    _row("log-format", Choice("redis", "json"), "redis", "I", "Lines as Redis writes them, or one JSON object a line"),
+    _row("hide-user-data-from-log", _YES_NO, "yes", "", "A crash report does not show the arguments of the command"),
     _row("syslog-enabled", _YES_NO, "no", "I", "Log to the system's logger"),
     _row("syslog-ident", _TEXT, "redis", "I", "Name in the system's log"),
     _row("syslog-facility", Choice("user", *(f"local{number}" for number in range(8))), "local0", "I",
@@ -199,13 +201,14 @@ _GENERAL = (
     _row("proc-title-template", Text(_title_template), "{title} {listen-addr} {server-mode}", "U",
          "Form of the process title"),
     _row("always-show-logo", _YES_NO, "no", "IU", "Print the logo at the start"),
-    _row("crash-log-enabled", _YES_NO, "yes", "U", "Log a report on a crash"),
+    _row("crash-log-enabled", _YES_NO, "yes", "", "Log a report on a crash"),
     _row("crash-memcheck-enabled", _YES_NO, "yes", "U", "Check memory on a crash"),
     _row("hz", Number(floor=1, ceiling=500), "10", "", "Ticks per second for expiry and other background work"),
     _row("dynamic-hz", _YES_NO, "yes", "U", "More ticks with more clients"),
     _row("disable-thp", _YES_NO, "yes", "I", "No transparent huge pages: they make forks expensive"),
     _row("locale-collate", _TEXT, "", "U", "Locale for the order of strings"),
-    _row("ignore-warnings", _TEXT, "", "U", "Warnings to keep quiet about"),
+    _row("ignore-warnings", _TEXT, "", "",
+         "Warnings at the start to keep quiet about: overcommit, huge-pages, open-files, backlog, ARM64-COW-BUG"),
     _row("include", Lines(), "", "F", "Read another file here; may be a pattern"),
     _row("server_cpulist", _TEXT, "", "IU", "Cores for the server"),
     _row("bio_cpulist", _TEXT, "", "IU", "Cores for background threads"),
@@ -331,15 +334,15 @@ _LIMITS = (
 )
 
 _OBSERVABILITY = (
-    _row("slowlog-log-slower-than", Number(-1, INT64_MAX), "10000", "U", "µs from which a command is logged; -1 = off"),
-    _row("slowlog-max-len", _COUNT, "128", "U", "Entries in the slow log"),
-    _row("latency-monitor-threshold", _COUNT, "0", "U", "ms from which an event is noted; 0 = off"),
+    _row("slowlog-log-slower-than", Number(-1, INT64_MAX), "10000", "", "µs from which a command is logged; -1 = off"),
+    _row("slowlog-max-len", _COUNT, "128", "", "Entries in the slow log"),
+    _row("latency-monitor-threshold", _COUNT, "0", "", "ms from which an event is noted; 0 = off"),
     _row("latency-tracking", _YES_NO, "yes", "", "Keep a histogram of every command's latency"),
     _row("latency-tracking-info-percentiles", Percentiles(), "50 99 99.9", "",
          "Percentiles shown by INFO latencystats"),
     _row("notify-keyspace-events", EventClasses(), "", "U", "Changes that are published, by class"),
-    _row("metrics-port", _PORT, "9121", "I", "Port of /metrics and /healthz; 0 = off"),
-    _row("metrics-bind", _TEXT, "127.0.0.1", "I", "Address of /metrics and /healthz"),
+    _row("metrics-port", _PORT, "9121", "I", "Port of /metrics, /healthz and /readyz; 0 = off"),
+    _row("metrics-bind", _TEXT, "127.0.0.1", "I", "Address of /metrics, /healthz and /readyz"),
 )
 
 _SCRIPTS = (
@@ -390,9 +393,9 @@ _CLUSTER = (
 
 _LIFECYCLE = (
     _row("shutdown-timeout", _NATURAL, "10", "U", "Seconds to wait for replicas before stopping"),
-    _row("shutdown-on-sigterm", ShutdownWords(), "default", "U",
+    _row("shutdown-on-sigterm", ShutdownWords(), "default", "",
          "What SIGTERM does: default, or save nosave now force"),
-    _row("shutdown-on-sigint", ShutdownWords(), "default", "U", "What SIGINT does"),
+    _row("shutdown-on-sigint", ShutdownWords(), "default", "", "What SIGINT does"),
 )
 
 _PROCESSES = (
@@ -400,6 +403,8 @@ _PROCESSES = (
          "Worker processes; 0 = the cores this service may use, less one, at least 1"),
     _row("runtime-dir", _TEXT, "", "I", "Directory of internal sockets; empty = chosen automatically"),
     _row("link-rings", _YES_NO, "yes", "I", "Batches travel in shared memory; no = all through ZeroMQ"),
+    _row("hang-limit", Number(0, 86_400), "30", "I",
+         "Seconds without heartbeat or processor time: then a process is killed and started again; 0 = never"),
     _row("restart-limit", Number(1, 10_000), "15", "I", "Deaths of one process within a minute: then it stays down"),
     _row("io-threads", Number(1, 128), "1", "IU", "No effect: the cores are used through `workers`"),
     _row("io-threads-do-reads", _YES_NO, "no", "IU", "No effect: the cores are used through `workers`"),
@@ -438,7 +443,8 @@ ALIASES: Final[dict[str, Directive]] = {row.alias: row for row in DIRECTIVES.val
 #: What only mpkv has.
 OWN: Final = frozenset({
     "workers", "metrics-port", "metrics-bind", "runtime-dir", "client-max-inflight", "worker-max-inflight",
-    "link-rings", "restart-limit", "debug-disable-intents", "debug-ignore-epoch",
+    "link-rings", "restart-limit", "hang-limit",
+    "log-format", "hide-user-data-from-log", "debug-disable-intents", "debug-ignore-epoch",
 })  # fmt: skip
 
 

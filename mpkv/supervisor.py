@@ -22,7 +22,6 @@ import os
 import selectors
 import shutil
 import signal
-import socket
 import stat
 import subprocess
 import sys
@@ -34,17 +33,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from mpkv import __version__, logs, process, sdnotify
+from mpkv import __version__, logs, process, rights, sdnotify, start_checks
 from mpkv.commands import spec
 from mpkv.config import Config
 from mpkv.config_syntax import ENCODING, ENCODING_ERRORS
 from mpkv.control import Channel, Closed, Message
+from mpkv.crash import report as crash_report
+from mpkv.listeners import Listeners, StartFailed
 from mpkv.metrics.http import MetricsServer
 from mpkv.metrics.source import BoardSource
+from mpkv.sdnotify import ServiceManager
+from mpkv.service import Reporter
 from mpkv.shm.board import Board
 from mpkv.shm.layout import State
 from mpkv.shm.segment import Segment
 from mpkv.snapshot.join import remove_abandoned
+from mpkv.watchdog import Watchdog
 
 logger = logging.getLogger(__name__)
 
@@ -60,10 +64,6 @@ STOP_S: Final = 10.0
 PULSE_S: Final = 0.5
 
 
-class StartFailed(Exception):
-    """The server cannot start: the text says why, in one line."""
-
-
 @dataclass(eq=False)
 class Child:
     """A process and what is known of it."""
@@ -74,10 +74,14 @@ class Child:
     number: int  #: its block on the board
     incarnation: int = 0
     process: subprocess.Popen[bytes] | None = None
+    pid: int = 0  #: of the process, or of the last that there was
     channel: Channel | None = None
     ready: bool = False
     linked: int = 0  #: the epoch it listens for
+    served: int = 0  #: a worker: the epoch of the frontend that sends it commands
     deaths: deque[float] = field(default_factory=deque)
+    report: int = field(default_factory=crash_report.create)  #: where it writes how it crashed
+    oom_kills: int = 0  #: what the kernel had killed for want of memory when it was started
     start_at: float | None = 0.0  #: when to start it next; None: not at all
 
     @property
@@ -88,19 +92,22 @@ class Child:
 class Supervisor:
     """Everything above the frontend and the workers."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, manager: ServiceManager | None = None) -> None:
         self.config = config
         self.shards = config.worker_count()
         self.segment = Segment.create(self.shards, list(spec.load()), databases=config.databases)
         self.board = Board(self.segment)
         self.block = self.board.supervisor
+        self.reporter = Reporter(manager or ServiceManager(), self.board, config)
+        self.watchdog = Watchdog(self.board)
+        self.report = crash_report.create()  # the frontend reads it if this process crashes
         # What wakes a process that sleeps beside its ring: made once, so that they outlive whoever uses them
         self.bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self.selector = selectors.DefaultSelector()
         self.runtime = RuntimeFolder(config)
         remove_abandoned(Path(config.dir))
         try:
-            self.listeners = open_listeners(config)
+            self.listeners = Listeners(config)
             self.metrics = open_metrics(BoardSource(self.segment, config), config)
         except StartFailed:
             self.runtime.remove()
@@ -129,6 +136,8 @@ class Supervisor:
     def run(self) -> int:
         """Until everything has stopped; the exit status."""
         self.block.begin()
+        crash_report.prepare(self.report, self.block, "supervisor", self.config)
+        sys.excepthook = crash_report.log_exception
         if self.metrics is not None:
             self.metrics.start()
         self.block.enter(State.READY)
@@ -145,12 +154,13 @@ class Supervisor:
             self._stop_when_whole()
             self._enforce_stop()
             self.block.heartbeat()
+            self._look_after_all()
         return self._finish()
 
     def _patience(self) -> float:
         now = time.monotonic()
         due = [child.start_at - now for child in self.children if child.process is None and child.start_at is not None]
-        return max(0.0, min([PULSE_S, *due])) if not self.stopping else 0.05
+        return max(0.0, min([PULSE_S, self.reporter.patience_s, *due])) if not self.stopping else 0.05
 
     def _drain_wakeups(self) -> None:
         with contextlib.suppress(BlockingIOError):
@@ -159,14 +169,44 @@ class Supervisor:
 
     def _obey_signal(self, number: int) -> None:
         if number == signal.SIGHUP:
-            logs.reopen()
-            for child in self.children:
-                if child.channel is not None:
-                    child.channel.send("reopen-log")
+            self._reload()
         elif number in (signal.SIGTERM, signal.SIGINT):
             name = signal.Signals(number).name
             logger.warning("Received %s: shutting down", name)
             self._ask_to_stop(getattr(self.config, f"shutdown_on_{name.lower()}"))
+
+    def _reload(self) -> None:
+        """All processes go on in a new log file. Settings are not read again: CONFIG SET changes those."""
+        self.reporter.reloading()
+        logs.reopen()
+        for child in self.children:
+            if child.channel is not None:
+                child.channel.send("reopen-log")
+        self.reporter.reloaded()
+
+    def _look_after_all(self) -> None:
+        """Who hangs is killed, and started again; the service manager hears how things stand."""
+        now = time.monotonic()
+        self.watchdog.look({child.number: child.process.pid for child in self.children if child.process}, now)
+        limit_s = self.config.hang_limit
+        for child in self.children:
+            if limit_s and child.process is not None and self.watchdog.silence_s(child.number) > limit_s:
+                logger.critical("%s has shown no sign of life for %d s (hang-limit): killed", child.name, limit_s)
+                child.process.kill()
+                self.watchdog.forget(child.number)
+        self.reporter.look(
+            now,
+            whole=self._serves_all(),
+            stopping=self.stopping or self.stop_at is not None,
+            silence_s=self.watchdog.longest_silence_s(),
+        )
+
+    def _serves_all(self) -> bool:
+        """Whether clients reach every shard that there will be."""
+        return self.serving and all(
+            worker.served == self.frontend.incarnation or (worker.process is None and worker.start_at is None)
+            for worker in self.workers
+        )
 
     # -- starting ------------------------------------------------------------------------------------------------------
 
@@ -179,10 +219,11 @@ class Supervisor:
     def _start(self, child: Child) -> None:
         child.incarnation += 1
         child.ready = False
-        child.linked = 0
+        child.linked = child.served = 0
         child.start_at = None
         child.channel, theirs = Channel.pair()
-        descriptors = [theirs.fileno(), self.segment.fd, self.bell]
+        child.oom_kills = crash_report.count_oom_kills()
+        descriptors = [theirs.fileno(), self.segment.fd, self.bell, child.report, self.report]
         arguments = [
             str(theirs.fileno()),
             str(self.segment.fd),
@@ -191,8 +232,8 @@ class Supervisor:
             str(child.incarnation),
         ]
         if child is self.frontend:
-            descriptors += [listener.fileno() for listener in self.listeners]
-            arguments += [str(listener.fileno()) for listener in self.listeners]
+            descriptors += self.listeners.filenos()
+            arguments += map(str, self.listeners.filenos())
         with theirs:
             child.process = subprocess.Popen(
                 [sys.executable, "-P", "-m", child.module, *arguments],
@@ -200,6 +241,7 @@ class Supervisor:
                 env=_environment(),
                 stdin=subprocess.DEVNULL,
             )
+        child.pid = child.process.pid
         child.channel.send(
             "setup",
             config=self.config.to_json().decode(),
@@ -207,6 +249,8 @@ class Supervisor:
             incarnation=child.incarnation,
             changed=list(self.changed.items()),
             bell=self.bell,
+            report=child.report,
+            supervisors_report=self.report,
         )
         self.selector.register(child.channel, selectors.EVENT_READ, child)
         if child is self.frontend:
@@ -254,7 +298,8 @@ class Supervisor:
             if not self.serving:
                 self.serving = True
                 logger.info("Ready to accept connections")
-                sdnotify.notify(self.config.supervised, "READY=1")
+        elif kind == "shard-served":
+            self.workers[message["shard"]].served = self.frontend.incarnation
         elif kind == "config":
             self._change_settings(message["pairs"])
         elif kind == "stopping":
@@ -264,6 +309,7 @@ class Supervisor:
             self.stopping = False
             self.kill_at = None
             logger.warning("Not shutting down: %s", message["reason"])
+            self.reporter.stays(message["reason"])
             self._ask_again()
 
     def _ask_to_link(self, worker: Child) -> None:
@@ -297,6 +343,7 @@ class Supervisor:
         self.config.set(texts, local=True)
         self.changed.update((name, value) for name, value in pairs)
         logs.set_level(self.config.loglevel)
+        crash_report.apply_settings(self.config)
 
     # -- the dead ------------------------------------------------------------------------------------------------------
 
@@ -308,27 +355,29 @@ class Supervisor:
     def _bury(self, child: Child, status: int) -> None:
         child.process = None
         child.ready = False
-        child.linked = 0
+        child.linked = child.served = 0
         if child.channel is not None:
             self._hear_last_words(child)
         if self.failure is not None or (self.stopping and status == 0):
             return
+        report = self._take_report(child, status)
         if child is self.frontend and self.stopping and all(worker.process is not None for worker in self.workers):
             # It died over the stop, and nothing is saved yet: a new one will do it
             self.stopping = False
             self.kill_at = None
             self._schedule_restart(child)
             self._ask_again()
+            crash_report.log(report, _role(child), child.pid)
             return
         how = f"killed by {signal.Signals(-status).name}" if status < 0 else f"exited with status {status}"
         block = self.board.processes[child.number]
         executing = block.executing
-        doing = (
-            f" while it executed command {executing[0]} ({self.segment.command_names[executing[1]]})"
-            if executing
-            else ""
-        )
-        logger.critical("%s %s%s", child.name, how, doing)
+        doing = ""
+        if executing:
+            name = crash_report.name_of(executing[1], self.segment.command_names)
+            doing = f" while it executed command {executing[0]} ({name})"
+        fields = {"process": child.name, "status": status, "number": executing[0] if executing else None}
+        logger.critical("%s %s%s", child.name, how, doing, extra={"fields": fields})
         block.mark_down()
         if child is self.frontend:
             self.block.count("frontend_restarts")
@@ -346,6 +395,16 @@ class Supervisor:
         self._schedule_restart(child)
         if child is not self.frontend:
             self._tell_down(child)
+        crash_report.log(report, _role(child), child.pid)  # last: the others need not wait for it
+
+    def _take_report(self, child: Child, status: int) -> list[str]:
+        """The report that it left; or what the board says of it."""
+        block = self.board.processes[child.number]
+        left = crash_report.take(child.report)
+        oom_kills = crash_report.count_oom_kills() - child.oom_kills
+        if not self.config.crash_log_enabled:
+            return []
+        return left or crash_report.post_mortem(block, self.segment.command_names, status, oom_kills)
 
     def _hear_last_words(self, child: Child) -> None:
         assert child.channel is not None
@@ -410,7 +469,6 @@ class Supervisor:
             return
         self.stopping = True
         self.block.enter(State.STOPPING)
-        sdnotify.notify(self.config.supervised, "STOPPING=1")
         if self.frontend.channel is not None and why != "failure":
             save = True if "save" in how else False if "nosave" in how else None
             self.frontend.channel.send("stop", save=save, force="force" in how)
@@ -449,11 +507,7 @@ class Supervisor:
     def _finish(self) -> int:
         if self.metrics is not None:
             self.metrics.stop()
-        for listener in self.listeners:
-            if listener.family == socket.AF_UNIX:
-                with contextlib.suppress(OSError):
-                    os.unlink(listener.getsockname())
-            listener.close()
+        self.listeners.close()
         self.runtime.remove()
         if self.config.pidfile:
             with contextlib.suppress(OSError):
@@ -464,6 +518,11 @@ class Supervisor:
         return 0
 
 
+def _role(child: Child) -> str:
+    """As lines of the log have it."""
+    return f"W{child.shard}" if child.shard >= 0 else "F"
+
+
 #: How a runtime folder's name begins, and while nobody holds its lock yet.
 FOLDER: Final = "mpkv-"
 UNFINISHED: Final = ".mpkv-"
@@ -471,7 +530,7 @@ UNFINISHED: Final = ".mpkv-"
 
 def _environment() -> dict[str, str]:
     """A child's: it imports mpkv from where this process did, and with -P nothing from the folder it was started in."""
-    environment = {name: value for name, value in os.environ.items() if name != "NOTIFY_SOCKET"}
+    environment = {name: value for name, value in os.environ.items() if name not in sdnotify.VARIABLES}
     paths = (str(Path(__file__).parent.parent), os.environ.get("PYTHONPATH", ""))
     environment["PYTHONPATH"] = os.pathsep.join(path for path in paths if path)
     return environment
@@ -485,12 +544,12 @@ class RuntimeFolder:
 
     def __init__(self, config: Config) -> None:
         self._made = not config.runtime_dir
-        self.path = Path(config.runtime_dir or tempfile.mkdtemp(prefix=UNFINISHED, dir=self._parent(config)))
         try:
+            self.path = Path(config.runtime_dir or tempfile.mkdtemp(prefix=UNFINISHED, dir=self._parent(config)))
             self.path.mkdir(mode=0o700, exist_ok=True)
             status = self.path.stat()
         except OSError as error:
-            raise StartFailed(f"runtime-dir {self.path}: {error.strerror}") from error
+            raise StartFailed(f"runtime-dir {error.filename or config.runtime_dir}: {error.strerror}") from error
         if status.st_uid != os.geteuid():
             raise StartFailed(f"runtime-dir {self.path} belongs to another user")
         if stat.S_IMODE(status.st_mode) & 0o077:
@@ -506,9 +565,11 @@ class RuntimeFolder:
 
     def _parent(self, config: Config) -> str:
         """Where a folder of our own goes; those that dead servers left behind are removed on the way."""
-        parent = os.environ.get("XDG_RUNTIME_DIR") or ("/run" if os.access("/run", os.W_OK) else tempfile.gettempdir())
-        if not os.path.isdir(parent) or len(parent) > 60:  # a socket's path is short
-            parent = tempfile.gettempdir()
+        # Of a unit with RuntimeDirectory=, of a session; a socket's path is short
+        unit = os.environ.get("RUNTIME_DIRECTORY", "").partition(":")[0]
+        given = (unit, os.environ.get("XDG_RUNTIME_DIR", ""), "/run")
+        usable = (path for path in given if path and len(path) <= 60 and os.access(path, os.W_OK | os.X_OK))
+        parent = next(usable, None) or tempfile.gettempdir()
         for left in Path(parent).glob(f"{FOLDER}*"):
             remove_if_abandoned(left)
         return parent
@@ -537,26 +598,6 @@ def remove_if_abandoned(folder: Path) -> None:
         return
 
 
-def open_listeners(config: Config) -> list[socket.socket]:
-    """Bind every address of the configuration; raises StartFailed if one that must be had cannot be had."""
-    listeners: list[socket.socket] = []
-    addresses = config.bind if config.port else []
-    for word in addresses:
-        optional = word.startswith("-")
-        address = word.removeprefix("-")
-        try:
-            listeners.append(_listen_on(address, config.port, config.tcp_backlog))
-        except OSError as error:
-            if optional and error.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
-                continue
-            raise StartFailed(f"cannot listen on {address} port {config.port}: {error.strerror or error}") from error
-    if config.unixsocket:
-        listeners.append(_listen_on_path(config.unixsocket, config.unixsocketperm, config.tcp_backlog))
-    if not listeners:
-        raise StartFailed("nothing to listen on: port is 0 and there is no unixsocket")
-    return listeners
-
-
 def open_metrics(source: BoardSource, config: Config) -> MetricsServer | None:
     """Bind where metrics are served. None if that cannot be: a stray process on a port that clients do not need must
     not keep the data from being served, and whoever collects the metrics sees by their absence that something is
@@ -571,47 +612,15 @@ def open_metrics(source: BoardSource, config: Config) -> MetricsServer | None:
         return None
 
 
-def _listen_on(address: str, port: int, backlog: int) -> socket.socket:
-    wildcard = {"*": "0.0.0.0", "::*": "::"}.get(address, address)
-    family, kind, protocol, _, where = socket.getaddrinfo(
-        wildcard, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-    )[0]
-    listener = socket.socket(family, kind, protocol)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if family == socket.AF_INET6:
-            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        listener.bind(where)
-        listener.listen(backlog)
-    except OSError:
-        listener.close()
-        raise
-    listener.setblocking(False)
-    return listener
-
-
-def _listen_on_path(path: str, permissions: int, backlog: int) -> socket.socket:
-    with contextlib.suppress(FileNotFoundError):
-        if stat.S_ISSOCK(os.stat(path).st_mode):
-            os.unlink(path)
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    # Closed to others from the moment it exists; opened up afterwards if so configured
-    umask = os.umask(0o177)
-    try:
-        listener.bind(path)
-    except OSError as error:
-        raise StartFailed(f"cannot listen on {path}: {error.strerror or error}") from error
-    finally:
-        os.umask(umask)
-    os.chmod(path, permissions or 0o777 & ~umask)
-    listener.listen(backlog)
-    listener.setblocking(False)
-    return listener
-
-
 def run(config: Config) -> int:
     """Start the server and stay until it has stopped; the exit status."""
     process.set_title("supervisor", config)
+    manager = ServiceManager.found(config.supervised)
+    lacking = rights.first_missing(config)
+    if lacking is not None:
+        manager.tell(f"STATUS=Failed: {lacking}", f"ERRNO={errno.EACCES}")
+        print(f"mpkv: {lacking}", file=sys.stderr)
+        return rights.EXIT_STATUS
     try:
         logs.set_up("S", config)
     except OSError as error:
@@ -620,12 +629,15 @@ def run(config: Config) -> int:
     for warning in config.warnings:
         logger.warning("%s", warning)
     try:
-        supervisor = Supervisor(config)
-    except StartFailed as error:
+        raised = start_checks.provide_descriptors(config)
+        supervisor = Supervisor(config, manager)
+    except (StartFailed, start_checks.TooFewDescriptors) as error:
         if config.logfile:
             logger.critical("%s", error)
+        manager.tell(f"STATUS=Failed: {error}")
         print(f"mpkv: {error}", file=sys.stderr)
         return 1
+    start_checks.warn(config, raised)  # a server that cannot start says so in one line, and nothing beside it
     if config.daemonize:
         _go_to_background()
     logger.info(
@@ -642,6 +654,7 @@ def run(config: Config) -> int:
             logger.warning("pidfile %s: %s", config.pidfile, error.strerror)
     status = supervisor.run()
     if supervisor.failure is not None:
+        manager.tell(f"STATUS=Failed: {supervisor.failure}")
         print(f"mpkv: {supervisor.failure}", file=sys.stderr)
     return status
 

@@ -39,6 +39,22 @@ DIFFERENCES: Final = (
         ("COMMAND GETKEYS PING",),
     ),
     Difference(
+        "7.2 refuses the one rank that has no opposite",
+        b"LPOS", rb"(-ERR syntax error|-WRONGTYPE .*|\$-1|_|\*0|:\d+)\r\n",
+        rb"-ERR value is out of range, value must between -9223372036854775807 and 9223372036854775807\r\n",
+        ("LPOS missing element RANK -9223372036854775808",),
+    ),
+    Difference(
+        "7.2 gives the score with the rank",
+        b"ZRANK", rb"-ERR wrong number of arguments for 'zrank' command\r\n", rb"(-ERR|-WRONGTYPE|\*|_|\$-1)(.|\s)*",
+        ("ZADD k 1 member", "ZRANK k member WITHSCORE"),
+    ),
+    Difference(
+        "7.2 gives the score with the rank",
+        b"ZREVRANK", rb"-ERR wrong number of arguments for 'zrevrank' command\r\n",
+        rb"(-ERR|-WRONGTYPE|\*|_|\$-1)(.|\s)*", ("ZADD k 1 member", "ZREVRANK k member WITHSCORE"),
+    ),
+    Difference(
         "infinity times the weight 0 counts as 0 on each shard; Redis passes over it but in the smallest set",
         b"ZINTER", rb"\*3\r\n\$1\r\nz\r\n\$1\r\nx\r\n\$1\r\ny\r\n", rb"\*3\r\n\$1\r\nx\r\n\$1\r\ny\r\n\$1\r\nz\r\n",
         ("ZADD a 1 x 2 y 3.5 z", "ZADD c -inf x inf y 0 z", "ZINTER 2 a c WEIGHTS 1 0 AGGREGATE MIN"), shards=4,

@@ -204,7 +204,7 @@ def test_a_unix_socket_has_the_permissions_that_were_asked_for(tmp_path: Path, p
 
 
 def test_a_unix_socket_is_never_open_to_others_before_its_permissions_are_set(tmp_path: Path):
-    from mpkv.supervisor import _listen_on_path
+    from mpkv.listeners import _listen_on_path
 
     path = tmp_path / "s"
     seen = set()
@@ -355,17 +355,6 @@ def test_huge_pages_are_off_in_workers_unless_they_are_wanted():
         assert are_allowed(server) == "0"
         server.restart(disable_thp=False)
         assert are_allowed(server) == "1"
-
-
-def test_the_service_manager_is_told_when_the_server_is_ready(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
-        manager.bind(str(tmp_path / "notify"))
-        manager.settimeout(WAIT_S)
-        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
-        with leaving_nothing(1, supervised="systemd") as server:
-            assert manager.recv(100) == b"READY=1"
-            server.stop()
-            assert manager.recv(100) == b"STOPPING=1"
 
 
 # -- starts that fail --------------------------------------------------------------------------------------------------
