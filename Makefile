@@ -2,12 +2,17 @@
 # does nothing twice. Wanted on the machine: Python 3.11 or later with venv, and a C compiler.
 #
 #   make run         serve on port 6379                      ARGS="--port 7000 --workers 4"
+#   make build       build, and serve nothing yet
 #   make test        the whole test suite                    ARGS="tests/commands -k lpush"
 #   make quick       what answers within half a minute
 #   make lint        ruff and mypy
 #   make bench       side by side with redis-server          ARGS="--quick"
+#   make loadtest    a minute of load, and whether it holds  PROFILE=cache HOST=db:6379 (loadtests/README.md)
+#   make soak        load and restarts for an hour           HOURS=12 or MINUTES=10
+#   make nightly     ten minutes of soak, and the two below
 #   make faults      kill and cut for long                   ARGS=…
 #   make properties  random sequences for long               ARGS=…
+#   make dashboards  write the Grafana board that is shipped, after a change of its panels
 #   make debug       build with checks on and no optimisation; the next other target builds as usual
 #   make clean       remove what was built
 
@@ -24,26 +29,31 @@ INSTALLED := $(VENV)/.installed
 BUILT := $(VENV)/.built
 DEVELOPER := $(VENV)/.developer
 DEBUG := $(VENV)/.debug
+# locust patches what it is imported into and adds a plugin to pytest: it has an environment of its own
+LOADTEST_VENV := .venv-loadtest
+LOCUST := $(LOADTEST_VENV)/.installed
 
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 PYTEST := $(BIN)/python -m pytest
 # A file of tests is one process's, so that its tests share their server. All in one process: JOBS=0
 JOBS ?= auto
 
-.PHONY: run test quick lint bench faults properties debug clean
+.PHONY: run build test quick lint bench loadtest soak nightly faults properties dashboards debug clean
 .DEFAULT_GOAL := run
 
 run: $(BUILT)
 	exec $(BIN)/mpkv serve $(ARGS)
 
-test: $(BUILT) $(DEVELOPER)
+build: $(BUILT)
+
+test: $(BUILT) $(DEVELOPER) $(LOCUST)
 	$(PYTEST) -n $(JOBS) --dist loadfile $(ARGS)
 
 quick: $(BUILT) $(DEVELOPER)
 	$(PYTEST) -n $(JOBS) --dist loadfile $(QUICK) -k '$(QUICKLY)' $(ARGS)
 
 QUICK := tests/test_rules.py tests/resp tests/config tests/shm tests/types tests/commands tests/metrics tests/server/test_clients.py
-QUICKLY := not (Machine or any_sequence or as_the_definition or million or random_sequence)
+QUICKLY := not (Machine or any_sequence or as_the_definition or million or random_sequence or test_dashboards or test_alert_rules)
 
 lint: $(BUILT) $(DEVELOPER)
 	$(BIN)/ruff check .
@@ -52,18 +62,38 @@ lint: $(BUILT) $(DEVELOPER)
 bench: $(BUILT) $(DEVELOPER)
 	$(BIN)/python loadtests/bench.py $(ARGS)
 
+# Only what is given to make itself: many a shell exports a HOST of its own
+given = $(if $(findstring command line,$(origin $(1))),--$(2) '$($(1))')
+LOAD = $(call given,RATE,rate) $(call given,USERS,users) $(call given,KEYS,keys) $(call given,PROCESSES,processes) \
+	$(call given,WORKERS,workers) $(call given,P99_MS,p99-ms)
+
+loadtest: $(BUILT) $(DEVELOPER) $(LOCUST)
+	$(BIN)/python loadtests/load.py $(call given,HOST,host) $(call given,METRICS,metrics) \
+		$(call given,PROFILE,profile) $(call given,SECONDS,seconds) $(LOAD) $(ARGS)
+
+soak: $(BUILT) $(DEVELOPER) $(LOCUST)
+	$(BIN)/python loadtests/soak.py $(call given,HOURS,hours) $(call given,MINUTES,minutes) $(LOAD) $(ARGS)
+
+nightly:
+	$(MAKE) --no-print-directory soak MINUTES=10
+	$(MAKE) --no-print-directory faults
+	$(MAKE) --no-print-directory properties
+
 faults: $(BUILT) $(DEVELOPER)
 	MPKV_FAULT_ROUNDS=20 $(PYTEST) --timeout=3600 tests/faults $(ARGS)
 
 properties: $(BUILT) $(DEVELOPER)
 	PROPERTY_EXAMPLES=1000 $(PYTEST) --timeout=3600 tests/properties $(ARGS)
 
+dashboards: $(BUILT) $(DEVELOPER)
+	$(BIN)/python -m mpkv.metrics.grafana.board
+
 debug: $(BUILT) $(DEVELOPER)
 	touch $(DEBUG)
 	MPKV_DEBUG=1 $(BIN)/python setup.py -q build_ext --inplace --force
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(LOADTEST_VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find mpkv -name '*.so' -delete -o -name '*.c' -delete
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -82,6 +112,12 @@ $(INSTALLED): pyproject.toml | $(BIN)/python
 
 $(DEVELOPER): $(INSTALLED)
 	$(call requirements,["project"]["optional-dependencies"]["dev"])
+	$(call requirements,["project"]["optional-dependencies"]["dashboards"])
+	touch $@
+
+$(LOCUST): pyproject.toml | $(BIN)/python
+	test -x $(LOADTEST_VENV)/bin/python || $(BIN)/python -m venv $(LOADTEST_VENV)
+	$(call requirements,["project"]["optional-dependencies"]["loadtest"],$(LOADTEST_VENV))
 	touch $@
 
 # Only what has changed; everything after `make debug`, or when setup.py says something else.
@@ -95,8 +131,8 @@ $(BUILT): rebuild-after-debug
 .PHONY: rebuild-after-debug
 endif
 
-# Installs a list of pyproject.toml's
+# Installs a list of pyproject.toml's, into another environment if one is named
 define requirements
-	$(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))$(1), sep="\n")' > $(VENV)/requirements.txt
-	$(PIP) install -r $(VENV)/requirements.txt
+	$(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))$(1), sep="\n")' > $(or $(2),$(VENV))/requirements.txt
+	$(if $(2),$(2)/bin/python -m pip --quiet --disable-pip-version-check,$(PIP)) install -r $(or $(2),$(VENV))/requirements.txt
 endef
