@@ -24,16 +24,17 @@ TABLE = spec.load()
 
 #: From the bottom up: a part may import what stands below it, and itself. Single modules and packages alike.
 LEVELS = (
-    {"errors", "buffer", "glob", "sharding", "control", "sdnotify"},
+    {"errors", "buffer", "glob", "sharding", "control", "sdnotify", "ping"},
     {"config_syntax", "config_values"},
     {"config_table"},
     {"config_rewrite"},
     {"config"},
-    {"logs", "process"},
+    {"logs", "process", "start_checks", "listeners", "rights"},
     {"resp", "types", "shm"},
     {"wire"},
+    {"crash"},
     {"commands", "metrics", "snapshot"},
-    {"frontend", "workers"},
+    {"frontend", "workers", "service", "watchdog"},
     {"supervisor"},
     {"cli"},
     {"__main__", "testing"},
@@ -49,8 +50,9 @@ LINKS = {"mpkv/frontend/link.pyx", "mpkv/workers/link.pyx"}
 
 #: The life of a command: the first line of these names the step.
 STEPS = {
-    "frontend/connection.pyx": (1, 2, 13), "resp/parser.pyx": (2,), "commands/spec.py": (3,), "frontend/gate.py": (4,),
-    "frontend/router.pyx": (5,), "wire.pyx": (6,), "frontend/link.pyx": (7, 11), "workers/link.pyx": (7, 11),
+    "frontend/connection.pyx": (1, 2, 13), "resp/parser.pyx": (2,), "commands/spec.py": (3,),
+    "frontend/dispatcher.py": (3, 4, 5), "frontend/gate.py": (4,), "frontend/router.pyx": (5,), "wire.pyx": (6,),
+    "frontend/link.pyx": (7, 11), "workers/link.pyx": (7, 11),
     "workers/execute.pyx": (8,), "resp/encoder.pyx": (10,), "frontend/pending.pyx": (12,),
 }  # fmt: skip
 
