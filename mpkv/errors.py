@@ -76,6 +76,14 @@ def unknown_subcommand(container: str, word: bytes) -> CommandError:
     return CommandError(f"ERR unknown subcommand '{shown(word)}'. Try {container.upper()} HELP.")
 
 
+class Misused(CommandError):
+    """A sub-command that looks at its number of words itself does not take so many: its caller knows how the client
+    spelt it, and replies with `subcommand_syntax`."""
+
+
+MISUSED = Misused("ERR unknown subcommand or wrong number of arguments")
+
+
 def subcommand_syntax(container: str, word: bytes) -> CommandError:
     """What sub-commands answer that look at their number of words themselves."""
     text = f"ERR unknown subcommand or wrong number of arguments for '{shown(word)}'. Try {container.upper()} HELP."

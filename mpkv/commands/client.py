@@ -276,7 +276,7 @@ def client_pause(conn: Any, timeout: bytes, *mode: bytes) -> Any:
     if milliseconds < 0:
         raise CommandError("ERR timeout is negative")
     if len(mode) > 1:
-        raise errors.subcommand_syntax("client", b"PAUSE")
+        raise errors.MISUSED
     if mode and mode[0].lower() not in (b"write", b"all"):
         raise CommandError("ERR CLIENT PAUSE mode must be WRITE or ALL")
     conn.server.pause(milliseconds, everything=not mode or mode[0].lower() == b"all")
@@ -306,12 +306,11 @@ def client_unpause(conn: Any) -> Any:
 def client_unblock(conn: Any, client: bytes, *reason: bytes) -> int:
     """CLIENT UNBLOCK client-id [unblock-type: TIMEOUT | ERROR] -- Unblocks a client blocked by a blocking command
     from a different connection."""
-    number = integer(client)
     if len(reason) > 1:
-        raise errors.subcommand_syntax("client", b"UNBLOCK")
+        raise errors.MISUSED
     if reason and reason[0].lower() not in (b"timeout", b"error"):
         raise CommandError("ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR")
-    return int(conn.server.unblock_client(number, reason[0].lower() if reason else b"timeout"))
+    return int(conn.server.unblock_client(integer(client), reason[0].lower() if reason else b"timeout"))
 
 
 @command("CLIENT GETREDIR", arity=2, flags=_CLIENT, since="6.0.0")

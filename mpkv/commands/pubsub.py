@@ -140,9 +140,9 @@ def spublish(conn: Any, channel: bytes, message: bytes) -> int:
 _ASK = PUBSUB | LOADING | STALE
 
 
-def _names(conn: Any, kind: str, pattern: tuple[bytes, ...], subcommand: bytes) -> list[bytes]:
+def _names(conn: Any, kind: str, pattern: tuple[bytes, ...]) -> list[bytes]:
     if len(pattern) > 1:
-        raise errors.subcommand_syntax("pubsub", subcommand)
+        raise errors.MISUSED
     names = conn.server.pubsub.listeners(kind)
     return [name for name in names if not pattern or matches(pattern[0], name)]
 
@@ -157,7 +157,7 @@ def _counts(conn: Any, kind: str, channels: tuple[bytes, ...]) -> list[Any]:
 )
 def pubsub_channels(conn: Any, *pattern: bytes) -> list[bytes]:
     """PUBSUB CHANNELS [pattern] -- Returns the active channels."""
-    return _names(conn, "channels", pattern, b"CHANNELS")
+    return _names(conn, "channels", pattern)
 
 
 @command(
@@ -187,7 +187,7 @@ def pubsub_numpat(conn: Any) -> int:
 )
 def pubsub_shardchannels(conn: Any, *pattern: bytes) -> list[bytes]:
     """PUBSUB SHARDCHANNELS [pattern] -- Returns the active shard channels."""
-    return _names(conn, "shard_channels", pattern, b"SHARDCHANNELS")
+    return _names(conn, "shard_channels", pattern)
 
 
 @command(

@@ -17,10 +17,10 @@ DEFAULT_COUNT: Final = 10
 COUNT_INVALID: Final = CommandError("ERR count should be greater than or equal to -1")
 
 
-def _entries(conn: Any, name: bytes, count: tuple[bytes, ...]) -> Any:
+def _entries(conn: Any, count: tuple[bytes, ...]) -> Any:
     """The newest entries, as many as were asked for."""
     if len(count) > 1:
-        raise errors.subcommand_syntax("slowlog", name)
+        raise errors.MISUSED
     wanted = integer(count[0], COUNT_INVALID) if count else DEFAULT_COUNT
     if wanted < -1:
         raise COUNT_INVALID
@@ -35,7 +35,7 @@ def slowlog_get(conn: Any, *count: bytes) -> list[Any]:
     """SLOWLOG GET [count] -- Returns entries of the slow log."""
     return [
         [entry.id, entry.time_s, entry.times.execute_us, list(entry.words), entry.address, entry.client_name]
-        for entry in _entries(conn, b"GET", count)
+        for entry in _entries(conn, count)
     ]
 
 
@@ -57,7 +57,7 @@ def slowlog_details(conn: Any, *count: bytes) -> list[dict[bytes, Any]]:
             b"shard": b"frontend" if entry.shard is None else entry.shard, b"queue-us": entry.times.queue_us,
             b"execute-us": entry.times.execute_us, b"reply-us": entry.times.reply_us,
         }
-        for entry in _entries(conn, b"DETAILS", count)
+        for entry in _entries(conn, count)
     ]  # fmt: skip
 
 

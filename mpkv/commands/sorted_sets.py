@@ -119,6 +119,7 @@ def _increment(db: Db, key: bytes, increment: float, member: bytes, options: Add
 )  # fmt: skip
 def zincrby(db: Db, key: bytes, increment: bytes, member: bytes) -> float | None:
     """ZINCRBY key increment member -- add to a member's score (0 if it is new); reply with the sum."""
+    _add_options((increment, member))  # options are none of its own, but where ZADD takes one it has no pair left
     return _increment(db, key, args.floating(increment), member, NO_OPTION)
 
 

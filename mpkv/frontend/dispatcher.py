@@ -178,6 +178,8 @@ class Dispatcher:
         started = time.perf_counter_ns()
         try:
             value = spec.handler(conn, *words[spec.words :])
+        except errors.Misused:
+            value = errors.subcommand_syntax(spec.name.partition("|")[0], words[1])
         except CommandError as error:
             error.__traceback__ = None  # shared instances would gather a frame at every raise
             value = error

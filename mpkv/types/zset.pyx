@@ -132,14 +132,12 @@ cdef inline size_t _score_bytes(unsigned kind) noexcept nogil:
 
 
 cdef inline unsigned _kind_of(double score) noexcept nogil:
-    """The shortest form that gives back the same bits."""
+    """The shortest form that gives back the same number; -0 becomes 0, as in Redis' small sorted sets."""
     cdef int32_t integer
-    cdef double again
     if not -2147483648.0 <= score <= 2147483647.0:
         return DOUBLE
     integer = <int32_t>score
-    again = integer
-    if memcmp(&again, &score, sizeof(double)):               # a fraction, or -0.0
+    if integer != score:
         return DOUBLE
     if -128 <= integer <= 127:
         return INT8

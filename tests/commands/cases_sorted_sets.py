@@ -46,7 +46,7 @@ _WRONG_ARITY: Final = (
     "ZINTERCARD 1", "ZUNIONSTORE d 1", "ZINTERSTORE d 1", "ZDIFFSTORE d 1",
 )  # fmt: skip
 
-#: Not -0, whose sign Redis keeps in large sorted sets and loses in small ones.
+#: Not -0, whose sign large sorted sets keep and small ones lose: the fake keyspace knows no such difference.
 _SCORES: Final = (
     "0", "+1.5", ".5", "5.", "1e3", "1e", ".", "0x10", "0x1.8p1", "inf", "+inf", "-INF", "infinity", "nan", "1e400",
     "1e-400", "0e-400",

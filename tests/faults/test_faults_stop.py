@@ -8,7 +8,19 @@ import time
 import psutil
 
 from mpkv.testing import Server
-from tests.faults.token_load import KEYS, Client, TokenLoad, faulty_server, kill, temporary_files, totals, wait_until
+from tests.faults.token_load import (
+    KEYS,
+    SHARDS,
+    Client,
+    TokenLoad,
+    faulty_server,
+    key_on,
+    kill,
+    loses_connection,
+    temporary_files,
+    totals,
+    wait_until,
+)  # fmt: skip
 
 #: After the supervisor's death everybody is gone within this, when there is little to save.
 GONE_S = 20.0
@@ -120,3 +132,78 @@ def test_a_start_and_stop_in_one_breath_leaves_nothing() -> None:
             server._launch()
             time.sleep(delay_ms / 1000)
         wait_until(lambda: psutil.pid_exists(server.pid), "it was started")
+
+
+def give_up_shard_1(server: Server) -> None:
+    for _ in range(2):
+        server.wait_until_ready()
+        kill(server, "worker 1")
+    wait_until(lambda: "worker 1 has died 2 times" in server.log(), "the supervisor gives the shard up")
+
+
+def values_by_shard(client: Client) -> list[object]:
+    return [client.call("GET", key_on(shard)) for shard in range(SHARDS)]
+
+
+def test_the_end_saves_what_the_others_hold_and_keeps_the_last_snapshot_of_a_shard_that_is_down_for_good() -> None:
+    with faulty_server(save="3600 1", restart_limit=1) as server:
+        client = Client(server)
+        for shard in range(SHARDS):
+            client.call("SET", key_on(shard), "saved")
+        assert client.call("SAVE") == b"OK"
+        client.call("SET", key_on(1), "lost")
+        give_up_shard_1(server)
+        client = Client(server)
+        for shard in (0, 2, 3):
+            assert client.call("SET", key_on(shard), "later") == b"OK"
+        server.stop()
+        assert values_by_shard(start_again(server)) == [b"later", b"saved", b"later", b"later"]
+        assert temporary_files(server) == []
+
+
+def test_the_end_saves_the_others_when_the_shard_that_joins_the_parts_is_down_for_good_and_was_never_saved() -> None:
+    with faulty_server(save="3600 1", restart_limit=1) as server:
+        for _ in range(2):
+            server.wait_until_ready()
+            kill(server, "worker 0")
+        wait_until(lambda: "worker 0 has died 2 times" in server.log(), "the supervisor gives the shard up")
+        client = Client(server)
+        assert client.call("SET", key_on(2), "kept") == b"OK"
+        server.stop()
+        assert values_by_shard(start_again(server)) == [None, None, b"kept", None]
+
+
+def test_without_the_last_snapshot_nothing_is_overwritten_and_the_server_stays() -> None:
+    with faulty_server(save="3600 1", restart_limit=1) as server:
+        client = Client(server)
+        client.set_all(b"saved")
+        assert client.call("SAVE") == b"OK"
+        give_up_shard_1(server)
+        client = Client(server)
+        assert client.call("SET", key_on(2), "later") == b"OK"
+        dump = server.dir / "dump.rdb"
+        damaged = dump.read_bytes()[:-20]
+        dump.write_bytes(damaged)
+        assert str(client.call("SHUTDOWN")) == "ERR Errors trying to SHUTDOWN. Check logs."
+        assert dump.read_bytes() == damaged
+        assert client.call("GET", key_on(2)) == b"later"
+        assert loses_connection(client, "SHUTDOWN", "NOSAVE")
+        wait_until(lambda: not server.is_running, "the server ends")
+        dump.unlink()
+
+
+def test_a_save_point_that_a_shard_down_for_good_makes_fail_is_seen_and_stops_writes() -> None:
+    with faulty_server(save="1 1", restart_limit=1) as server:
+        give_up_shard_1(server)
+        client = Client(server)
+        client.call("SET", key_on(2), "not to be saved")
+        wait_until(lambda: b"rdb_last_bgsave_status:err" in info(client), "the failure is reported")
+        assert str(client.call("SET", key_on(2), "refused")).startswith("MISCONF")
+        assert "shard 1 is down for good" in server.log()
+        assert str(client.call("BGSAVE")).startswith("ERR")
+
+
+def info(client: Client) -> bytes:
+    text = client.call("INFO", "persistence")
+    assert isinstance(text, bytes)
+    return text

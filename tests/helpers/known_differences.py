@@ -40,7 +40,7 @@ DIFFERENCES: Final = (
     ),
     Difference(
         "7.2 refuses the one rank that has no opposite",
-        b"LPOS", rb"(-ERR syntax error|-WRONGTYPE .*|\$-1|_|\*0|:\d+)\r\n",
+        b"LPOS", rb"(-ERR [^\r]*|-WRONGTYPE .*|\$-1|_|\*0|:\d+)\r\n",
         rb"-ERR value is out of range, value must between -9223372036854775807 and 9223372036854775807\r\n",
         ("LPOS missing element RANK -9223372036854775808",),
     ),
