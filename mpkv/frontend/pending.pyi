@@ -3,8 +3,6 @@ from typing import Any
 
 from mpkv.commands.spec import Command
 
-LOST: bytes
-
 class Receiver: ...
 
 class Answer(Receiver):

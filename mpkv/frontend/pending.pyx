@@ -19,15 +19,9 @@ from mpkv.resp.decoder cimport skip_reply
 from mpkv.resp.encoder cimport emit_array, emit_integer, encode
 from mpkv.wire cimport ABORTED, REPLY, next_reply, note_of, note_t, reply_t
 
-import logging
-
 from mpkv.errors import CommandError
 from mpkv.resp.decoder import decode
 from mpkv.resp.replies import NULL_ARRAY, Raw
-
-logger = logging.getLogger(__name__)
-
-LOST = b"-ERR the shard died while it executed this command: the outcome is unknown\r\n"
 
 
 cdef class Receiver:

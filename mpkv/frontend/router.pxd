@@ -56,7 +56,6 @@ cdef class Router:
     cdef uint64_t number_flushed            # … and when batches were flushed last
     cdef bint holding                       # small batches wait for the next turn
     cdef object flush_callback
-    cdef public uint64_t intents_wait
     cdef public object crash_after_parts    # a fault for the tests: die when so many parts of a write are sent
 
     cdef int _describe(self, int number, spec) except -1

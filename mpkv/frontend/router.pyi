@@ -28,7 +28,6 @@ class Router:
     shards_down: int
     number: int
     intents: IntentRing
-    intents_wait: int
     crash_after_parts: int | None
     def __init__(
         self,
