@@ -6,6 +6,7 @@ the supervisor dies the kernel sends the child SIGTERM, on which it stops in ord
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import signal
@@ -48,6 +49,17 @@ def give_memory_back() -> None:
     libc = ctypes.CDLL(None)
     libc.mallopt(_M_MMAP_THRESHOLD, 1 << 20)
     libc.mallopt(_M_TRIM_THRESHOLD, 4 << 20)
+
+
+def run_in_batches() -> None:
+    """Do not take the processor away from who wakes this process: wait for its next pause.
+
+    A worker that is woken on the core of the frontend would else run at once, after the first few requests of a turn,
+    and the frontend's next requests would find it asleep again: many small batches, and two process switches for each.
+    Where cores are free nothing changes, as a process that is woken goes to one of these.
+    """
+    with contextlib.suppress(OSError):      # not allowed here: then it runs as any process does
+        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
 
 def disable_huge_pages() -> None:

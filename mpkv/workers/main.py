@@ -388,6 +388,7 @@ def main(argv: list[str]) -> int:
     control_fd, segment_fd, parent, shard, incarnation = map(int, argv)
     process.follow_parent(parent)
     process.give_memory_back()
+    process.run_in_batches()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # Whether to stop decides the frontend, or the supervisor; a SIGTERM says that the latter has died, which its
     # channel says too
