@@ -8,8 +8,8 @@ database is not part of it, so MOVE and COPY between databases stay on one shard
 from libc.stdint cimport uint16_t
 from libc.string cimport memchr
 
-# Slicing by 4: table k holds the CRC of a byte that k more bytes follow, so four bytes are taken at a time.
-cdef uint16_t[4][256] _crc_tables
+# Slicing by 8: table k holds the CRC of a byte that k more bytes follow, so eight bytes are taken at a time.
+cdef uint16_t[8][256] _crc_tables
 
 
 cdef void _fill_tables() noexcept:
@@ -19,7 +19,7 @@ cdef void _fill_tables() noexcept:
         for bit in range(8):
             crc = ((crc << 1) ^ 0x1021) if crc & 0x8000 else crc << 1
         _crc_tables[0][byte] = crc & 0xFFFF
-    for k in range(1, 4):
+    for k in range(1, 8):
         for byte in range(256):
             crc = _crc_tables[k - 1][byte]
             _crc_tables[k][byte] = ((crc << 8) ^ _crc_tables[0][crc >> 8]) & 0xFFFF
@@ -29,13 +29,14 @@ _fill_tables()
 
 cdef inline unsigned _crc16(const unsigned char* data, size_t size) noexcept nogil:
     cdef unsigned crc = 0
-    while size >= 4:
+    while size >= 8:
         crc = (
-            _crc_tables[3][data[0] ^ (crc >> 8)] ^ _crc_tables[2][data[1] ^ (crc & 0xFF)]
-            ^ _crc_tables[1][data[2]] ^ _crc_tables[0][data[3]]
+            _crc_tables[7][data[0] ^ (crc >> 8)] ^ _crc_tables[6][data[1] ^ (crc & 0xFF)]
+            ^ _crc_tables[5][data[2]] ^ _crc_tables[4][data[3]] ^ _crc_tables[3][data[4]]
+            ^ _crc_tables[2][data[5]] ^ _crc_tables[1][data[6]] ^ _crc_tables[0][data[7]]
         )
-        data += 4
-        size -= 4
+        data += 8
+        size -= 8
     while size:
         crc = ((crc << 8) & 0xFFFF) ^ _crc_tables[0][(crc >> 8) ^ data[0]]
         data += 1

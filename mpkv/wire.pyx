@@ -17,8 +17,9 @@ from mpkv.buffer cimport buffer_append, buffer_free, buffer_reserve
 cdef struct clipped_t:              # words for the slow log: this, a place for each that is shown, their bytes
     uint32_t argc, shown
 
-cdef struct place_t:
-    uint32_t offset, size           # among the bytes; of the whole word
+cdef packed struct place_t:
+    uint32_t size                   # of the whole word
+    uint16_t offset                 # among the bytes
 
 cdef enum:
     KEPT_BYTES = 1024 * 1024        # room that a batch keeps for the next
@@ -206,12 +207,12 @@ cdef bytes clip_words(const arg_t* words, size_t argc):
     for i in range(shown):
         place.size = <uint32_t>words[i].size
         if together:
-            place.offset = <uint32_t>(words[i].data - words[0].data)
+            place.offset = <uint16_t>(words[i].data - words[0].data)
         else:
             memcpy(text + place.offset, words[i].data, min(words[i].size, <size_t>SHOWN_BYTES))
         memcpy(to + i * sizeof(place), &place, sizeof(place))
         if not together:
-            place.offset += <uint32_t>min(words[i].size, <size_t>SHOWN_BYTES)
+            place.offset += <uint16_t>min(words[i].size, <size_t>SHOWN_BYTES)
     if together:
         memcpy(text, words[0].data, size)
     return clipped

@@ -25,6 +25,10 @@ DENIED: Final = (
     b"no from the loopback interface, or with --protected-mode no.\r\n"
 )
 
+#: New objects between two looks for garbage: a command over several shards makes one that lives until its last reply,
+#: and thousands of these are under way in a busy turn. None of them is ever part of a circle.
+GARBAGE_THRESHOLD: Final = 20_000
+
 
 class Listener:
     """Accepts connections from the sockets that the supervisor holds.
@@ -54,6 +58,7 @@ class Listener:
         self._block.enter(State.READY)
         gc.collect()
         gc.freeze()
+        gc.set_threshold(GARBAGE_THRESHOLD)
         self._server.saver.remove_abandoned()
         self._server.channel.send("serving")
 

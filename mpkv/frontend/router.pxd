@@ -66,7 +66,7 @@ cdef class Router:
     ) except -1
     cdef int _scatter(
         self, Receiver receiver, uint64_t index, uint64_t client, int database, bint resp3, const info_t* info,
-        const arg_t* argv, size_t argc, uint8_t* shard_of_key
+        const arg_t* argv, size_t argc, const uint16_t* slots, size_t keys
     ) except -1
     cdef int _intend(self, Parts waiting, const piece_t* pieces, size_t parts) except -1
     cdef bint _may_hold(self) except -1

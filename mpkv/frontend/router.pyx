@@ -34,6 +34,7 @@ cdef enum:
     TABLE_SIZE = 2048               # of the name table: several times the number of commands
     MAX_NAME = 32
     STACK_WORDS = 64                # requests of more words take memory for their dealing out
+    MOST_SHARDS = 256               # with a compiled way of dealing out
     FEW = 8                         # requests that are hardly worth waking a worker for
     DRAIN_BATCHES = 64              # replies taken before the loop looks at its clients again
 
@@ -151,11 +152,12 @@ cdef class Router:
         cdef request_t head
         cdef Link link
         cdef unsigned slot, shard
-        cdef size_t word
-        cdef bint many
+        cdef size_t keys, key
+        cdef const arg_t* word
+        cdef bint many = False
         cdef int last = info.last if info.last >= 0 else <int>argc + info.last
-        cdef uint8_t[STACK_WORDS] few
-        cdef uint8_t* shard_of_key = few
+        cdef uint16_t[STACK_WORDS] few
+        cdef uint16_t* slots = few
         if info.first > last or <size_t>last >= argc:
             return GENERAL
         if self.hold and (info.write or self.hold > 1):
@@ -163,23 +165,22 @@ cdef class Router:
         slot = key_slot(argv[info.first].data, argv[info.first].size)
         shard = slot_shard(slot, self.shards)
         if last > info.first and self.shards > 1:
-            if argc > STACK_WORDS:
-                shard_of_key = <uint8_t*>malloc(argc)
-                if shard_of_key == NULL:
+            keys = <size_t>(last - info.first) // info.step + 1
+            if keys > STACK_WORDS:
+                slots = <uint16_t*>malloc(keys * sizeof(uint16_t))
+                if slots == NULL:
                     raise MemoryError
             try:
-                many = False
-                word = info.first
-                while word <= <size_t>last:
-                    shard_of_key[word] = slot_shard(key_slot(argv[word].data, argv[word].size), self.shards)
-                    if shard_of_key[word] != shard:
-                        many = True
+                word = argv + info.first
+                for key in range(keys):
+                    slots[key] = key_slot(word.data, word.size)
                     word += info.step
+                    many |= slot_shard(slots[key], self.shards) != shard
                 if many:
-                    return self._scatter(receiver, index, client, database, resp3, info, argv, argc, shard_of_key)
+                    return self._scatter(receiver, index, client, database, resp3, info, argv, argc, slots, keys)
             finally:
-                if shard_of_key != few:
-                    free(shard_of_key)
+                if slots != few:
+                    free(slots)
         link = <Link>self.link_pointers[shard]
         if not link.up:
             return GENERAL
@@ -208,33 +209,38 @@ cdef class Router:
 
     cdef int _scatter(
         self, Receiver receiver, uint64_t index, uint64_t client, int database, bint resp3, const info_t* info,
-        const arg_t* argv, size_t argc, uint8_t* shard_of_key
+        const arg_t* argv, size_t argc, const uint16_t* slots, size_t keys
     ) except -1:
-        """Several shards, a compiled merge: MSET MGET DEL UNLINK EXISTS TOUCH and their like."""
+        """Several shards, a compiled merge: MSET MGET DEL UNLINK EXISTS TOUCH and their like.
+
+        :param slots: of each key
+        """
         cdef arg_t[STACK_WORDS] few
         cdef arg_t* words = few
         cdef request_t head
         cdef Link link, last_link
         cdef Gather gather
         cdef int shard, last_shard = 0, parts = 0, part = 0
-        cdef size_t word, count, total = 0, i
+        cdef size_t key, total = 0, i, at
         cdef size_t step = info.step
-        cdef uint8_t[256] involved
-        cdef piece_t[256] pieces
-        if info.merge == MERGE_PYTHON or info.first != 1 or self.shards > 256 or (argc - info.first) % info.step:
+        cdef uint32_t[MOST_SHARDS] count        # keys of each shard …
+        cdef size_t[MOST_SHARDS] end            # … and where their words end among all, ordered by shard
+        cdef uint16_t[MOST_SHARDS] first_slot
+        cdef piece_t[MOST_SHARDS] pieces
+        if info.merge == MERGE_PYTHON or info.first != 1 or self.shards > MOST_SHARDS or argc != 1 + keys * step:
             return GENERAL
-        memset(involved, 0, sizeof(involved))
-        word = info.first
-        while word < argc:
-            if not involved[shard_of_key[word]]:
-                involved[shard_of_key[word]] = True
-                last_shard = max(last_shard, shard_of_key[word])
-                parts += 1
-            word += step
-        for word in range(argc):
-            total += argv[word].size
+        memset(count, 0, self.shards * sizeof(count[0]))
+        for key in range(keys):
+            count[slot_shard(slots[key], self.shards)] += 1
+        for i in range(argc):
+            total += argv[i].size
+        at = 0
         for shard in range(self.shards):
-            if involved[shard]:
+            end[shard] = at
+            at += count[shard] * step
+            if count[shard]:
+                last_shard = shard
+                parts += 1
                 link = <Link>self.link_pointers[shard]
                 if not link.up:
                     return GENERAL
@@ -244,14 +250,25 @@ cdef class Router:
             return GENERAL
         if info.write and not self.intents.takes(total + 16 * argc, parts):
             return NOT_NOW
+        if argc > STACK_WORDS:
+            words = <arg_t*>malloc(argc * sizeof(arg_t))
+            if words == NULL:
+                raise MemoryError
         self._begin_turn()
         self.number += 1
-        places = [] if info.merge == MERGE_PLACES else None
         gather = gather_parts(receiver, index, parts, 3 if resp3 else 2, info.merge, self.block, info.number)
-        gather.places = places
+        if info.merge == MERGE_PLACES:
+            gather.places = _places(slots, keys, self.shards, count)
         if self.notes_wanted:
             gather.arguments = clip_words(argv + 1, argc - 1)       # no part holds them all
         self.block.add(SCATTERED_COMMANDS, 1)
+        for key in range(keys):
+            shard = slot_shard(slots[key], self.shards)
+            at = end[shard]
+            first_slot[shard] = slots[key]
+            for i in range(step):
+                words[at + i] = argv[1 + key * step + i]
+            end[shard] = at + step
         memset(&head, 0, sizeof(head))
         head.kind = REQUEST
         head.command = info.number
@@ -261,33 +278,16 @@ cdef class Router:
         head.parts = parts
         head.counted_as = info.number
         head.queued_us = self.turn_stamp
-        if argc > STACK_WORDS:
-            words = <arg_t*>malloc(argc * sizeof(arg_t))
-            if words == NULL:
-                raise MemoryError
         for shard in range(self.shards):
-            if not involved[shard]:
+            if not count[shard]:
                 continue
-            count = 0
-            mine = [] if places is not None else None
-            word = info.first
-            while word < argc:
-                if shard_of_key[word] == shard:
-                    if mine is not None:
-                        mine.append((word - info.first) // step)
-                    for i in range(step):
-                        words[count] = argv[word + i]
-                        count += 1
-                word += step
-            if places is not None:
-                places.append(mine)
             link = <Link>self.link_pointers[shard]
             last_link = <Link>self.link_pointers[last_shard] if shard != last_shard else None
-            head.slot = key_slot(words[0].data, words[0].size)
-            head.argc = count
+            head.argc = count[shard] * step
+            head.slot = first_slot[shard]
             head.flags = FLAG_PART | (FLAG_FIRST if part == 0 else 0) | (FLAG_RESP3 if resp3 else 0)
             i = link.out.size
-            link.pack(gather, part, &head, words, last_link)
+            link.pack(gather, part, &head, words + end[shard] - head.argc, last_link)
             # each part goes into another link's batch, so this stays where it is until all are packed
             pieces[part].shard = shard
             pieces[part].envelope = link.out.data + i
@@ -652,6 +652,16 @@ def is_whole(spec, shards) -> bool:
     """Whether one shard runs the command as it stands, without parts to be made and merged."""
     across = spec.across
     return len(shards) == 1 and not (across is not None and across.everywhere and across.part is not None)
+
+
+cdef list _places(const uint16_t* slots, size_t keys, int shards, const uint32_t* count):
+    """For each part of a scattered command, in the order of shards, the places of its keys in the request."""
+    cdef size_t key
+    cdef int shard
+    cdef list of_shard = [[] if count[shard] else None for shard in range(shards)]
+    for key in range(keys):
+        (<list>of_shard[slot_shard(slots[key], shards)]).append(key)
+    return [places for places in of_shard if places]
 
 
 cdef int from_envelope(Link link, bytes envelope) except -1:

@@ -112,6 +112,8 @@ def test_two_processes_lose_nothing_while_they_sleep_and_wake_each_other(segment
                 sent += 1
                 if producer.wakes():
                     os.eventfd_write(bell, 1)
+                if sent % 5000 == 0:
+                    time.sleep(0.001)       # long enough for the consumer to find the ring empty
         os._exit(0)
     poll = select.poll()
     poll.register(bell, select.POLLIN)
