@@ -1,4 +1,4 @@
-"""What a server costs when nobody asks: memory per key and per connection, CPU when idle, time to start."""
+"""What a server costs when nobody asks: memory per connection, CPU when idle, time to start."""
 
 from __future__ import annotations
 
@@ -9,12 +9,10 @@ from contextlib import ExitStack
 from statistics import median
 from typing import Final
 
-from side_by_side.lines import fill_keyspace
-from side_by_side.report import NONE, Requirement, Section, Table, count, decimal, ratio
-from side_by_side.servers import HOST, Server, Session
+from side_by_side.report import NONE, Requirement, Section, Table, count, decimal
+from side_by_side.servers import HOST
 from side_by_side.settings import Settings
 
-_VALUE_BYTES: Final = 32
 #: After a start, or a load, until what a server does afterwards (rehashing, giving memory back) is done.
 _SETTLE_S: Final = 2.0
 
@@ -22,35 +20,6 @@ _CONNECTIONS: Final = 1000
 _CONNECTIONS_PROMISE_BYTES: Final = 20_000_000
 _IDLE_PROMISE_PERCENT: Final = 1.0
 _START_PROMISE_S: Final = 1.0
-
-
-def measure_memory(settings: Settings) -> Section:
-    """Growth of the proportional set size of all processes by key."""
-    keys = 200_000 if settings.quick else 2_000_000
-    settings.progress.section("memory", 2)
-    table = Table(["server", "empty MB", "with keys MB", "bytes per key", "ratio"])
-    found = []
-    with ExitStack() as stack:
-        for server in settings.start_both(stack):
-            settings.progress.step(server.name)
-            # what a server allocates once, for its first client and first commands, is not the keys'
-            _load_and_settle(server, 1000)
-            empty = server.pss_bytes()
-            _load_and_settle(server, keys)
-            full = server.pss_bytes()
-            found.append((server.name, empty, full, (full - empty) / (keys - 1000)))
-    times = found[0][3] / found[1][3] if len(found) > 1 else None
-    for at, (name, empty, full, per_key) in reversed(list(enumerate(found))):
-        sizes = [decimal(empty / 1e6, 1), decimal(full / 1e6, 1), decimal(per_key, 1)]
-        table.rows.append([name, *sizes, ratio(times if at == 0 else None)])
-    text = f"{keys:,} strings, keys of 16 and values of {_VALUE_BYTES} bytes; proportional set size of all processes."
-    return Section("Memory per key", [text, table])
-
-
-def _load_and_settle(server: Server, keys: int) -> None:
-    with Session(server.port) as session:
-        fill_keyspace(session, keys, b"x" * _VALUE_BYTES)
-    time.sleep(_SETTLE_S)
 
 
 def measure_connections(settings: Settings) -> Section:

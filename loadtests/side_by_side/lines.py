@@ -21,7 +21,7 @@ _RANGED_ELEMENTS: Final = 10_000
 MOST_POPS: Final = 300_000
 
 
-def send_all(session: Session, commands: Iterable[tuple[bytes, ...]], batch: int = _BATCH) -> None:
+def send_all(session: Session, commands: Iterable[tuple[bytes | str | int, ...]], batch: int = _BATCH) -> None:
     """Send commands, so many at a time."""
     packed = map(pack, commands)
     while requests := list(islice(packed, batch)):

@@ -31,7 +31,7 @@ class Settings:
             return list(LINES)
         return [line for line in LINES if line.name in self.only or line.name.partition("_")[0] in self.only]
 
-    def start_both(self, stack: ExitStack) -> list[Server]:
-        """mpkv, and redis-server where it is installed."""
-        wanted = [servers.mpkv(self.workers), servers.redis_server()]
+    def start_both(self, stack: ExitStack, workers: int | None = None) -> list[Server]:
+        """mpkv, with so many workers unless it was asked for others, and redis-server where it is installed."""
+        wanted = [servers.mpkv(self.workers or workers), servers.redis_server()]
         return [stack.enter_context(server) for server in wanted if server is not None]
