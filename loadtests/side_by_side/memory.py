@@ -15,7 +15,7 @@ from itertools import islice
 from typing import Final
 
 from side_by_side.lines import key_name, send_all
-from side_by_side.report import NONE, Requirement, Section, Table, count, decimal, ratio
+from side_by_side.report import NONE, Requirement, Section, Table, decimal, ratio
 from side_by_side.servers import Server, Session
 from side_by_side.settings import Settings
 
