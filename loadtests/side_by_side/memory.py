@@ -25,8 +25,8 @@ Command = tuple[bytes | str | int, ...]
 _SETTLE_S: Final = 2.0
 #: Of mpkv: what the kernel counts by what is accounted.
 _PSS_PROMISE: Final = 1.15
-#: Values of this kind that are there before the measurement begins, as a share of all.
-_FIRST: Final = 100
+#: One in so many values is there before the measurement begins: what a server takes for its first traffic is not theirs.
+_FIRST: Final = 10
 
 
 @dataclass(frozen=True)

@@ -341,7 +341,7 @@ cdef class _Reader:
         self._check(status)
         self.values_read[rdb_type] += 1
         if self.keyspace is None:
-            value_free(value.kind, value.native)
+            value_free(&value)
         else:
             self._keep(&value, expire_at_ms, at)
         self.keys_in_database += 1
@@ -357,11 +357,11 @@ cdef class _Reader:
             )
         else:
             status = self.keyspace.adopt(
-                self.database, self.key.data, self.key.size, value.kind, value.native, expire_at_ms
+                self.database, self.key.data, self.key.size, value.kind, &value.native, expire_at_ms
             )
         if status == 0:
             return
-        value_free(value.kind, value.native)
+        value_free(value)
         if status == 1:
             raise self._damage(f"a key that stands in database {self.database} twice", at)
         self._raise(NO_MEMORY)

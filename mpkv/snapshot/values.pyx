@@ -39,10 +39,12 @@ from mpkv.snapshot.format cimport (
     source_skip_string,
     source_string,
 )
-from mpkv.types.hash cimport hash_free, hash_len, hash_new, hash_next, hash_put, hash_t
-from mpkv.types.list cimport list_free, list_len, list_new, list_next, list_position, list_push, list_seek, list_t
-from mpkv.types.set cimport set_add, set_free, set_len, set_new, set_next, set_t
-from mpkv.types.zset cimport zset_free, zset_len, zset_new, zset_next, zset_position, zset_put, zset_seek, zset_t
+from mpkv.types.hash cimport hash_next, hash_put, hash_t
+from mpkv.types.list cimport list_next, list_position, list_push, list_seek, list_t
+from mpkv.types.packed cimport packed_t
+from mpkv.types.set cimport set_add, set_next, set_t
+from mpkv.types.zset cimport zset_next, zset_position, zset_put, zset_seek, zset_t
+from mpkv.types.aggregate cimport native_begin, native_free, native_len
 from mpkv.workers.keyspace cimport HASH, LIST, SET, STRING, ZSET
 
 from libc.stdint cimport uint64_t
@@ -144,37 +146,9 @@ cdef int _put_hash(void* native, const Element* element) noexcept nogil:
 cdef put_function[5] _PUT = [NULL, _put_list, _put_set, _put_zset, _put_hash]      # in the order of LIST … HASH
 
 
-cdef void* _new(int kind) noexcept nogil:
-    if kind == LIST:
-        return list_new()
-    if kind == SET:
-        return set_new()
-    if kind == ZSET:
-        return zset_new()
-    return hash_new()
-
-
-cdef size_t _len(int kind, const void* native) noexcept nogil:
-    if kind == LIST:
-        return list_len(<const list_t*>native)
-    if kind == SET:
-        return set_len(<const set_t*>native)
-    if kind == ZSET:
-        return zset_len(<const zset_t*>native)
-    return hash_len(<const hash_t*>native)
-
-
-cdef void value_free(int kind, void* native) noexcept nogil:
-    if native == NULL:
-        return
-    if kind == LIST:
-        list_free(<list_t*>native)
-    elif kind == SET:
-        set_free(<set_t*>native)
-    elif kind == ZSET:
-        zset_free(<zset_t*>native)
-    else:
-        hash_free(<hash_t*>native)
+cdef void value_free(Value* value) noexcept nogil:
+    if value.kind != STRING:
+        native_free(value.kind, &value.native)
 
 # -------------------------------------------------------------------------------------------------------------- writing
 
@@ -230,9 +204,9 @@ cdef size_t _write_hash(Output* output, const hash_t* native) noexcept nogil:
     return written
 
 
-cdef int value_write(Output* output, int kind, const void* native) noexcept nogil:
+cdef int value_write(Output* output, int kind, const packed_t* native) noexcept nogil:
     """Count and elements. The errors of single writes stay in `output`, so they are looked at once."""
-    cdef size_t announced = _len(kind, native)
+    cdef size_t announced = native_len(kind, native)
     cdef size_t written
     output_length(output, announced)
     if kind == LIST:
@@ -251,7 +225,7 @@ cdef int value_write(Output* output, int kind, const void* native) noexcept nogi
 
 
 cdef int _put(Source* source, Value* value, const Element* element) noexcept nogil:
-    cdef int status = _PUT[value.kind](value.native, element)
+    cdef int status = _PUT[value.kind](&value.native, element)
     if status < 0:
         return NO_MEMORY
     if status == 0:
@@ -375,19 +349,16 @@ cdef int value_read(Source* source, uint8_t rdb_type, Value* value) noexcept nog
     if row.layout == PLAIN_STRING:
         status = source_string(source, &value.data, &value.size)
         return VALUE_READ if status == 0 else status
-    value.native = _new(row.kind)
-    if value.native == NULL:
-        return NO_MEMORY
+    native_begin(value.kind, &value.native)
     if row.layout == PACKED:
         status = _read_container(source, value, row.container)
     elif row.layout == PACKED_NODES or row.layout == MARKED_NODES:
         status = _read_nodes(source, value, row.layout, row.container)
     else:
         status = _read_plain(source, value, row.layout)
-    if status == 0 and _len(value.kind, value.native):
+    if status == 0 and native_len(value.kind, &value.native):
         return VALUE_READ
-    value_free(value.kind, value.native)
-    value.native = NULL
+    value_free(value)
     return status
 
 

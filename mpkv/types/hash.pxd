@@ -3,13 +3,16 @@
 
 from mpkv.types.packed cimport packed_t
 
-ctypedef struct hash_t:
-    packed_t packed         # the body is one packed block, or a table when it has outgrown that
+# The two words of its entry: all zeroes is an empty hash. While small it has one packed block, then a table.
+ctypedef packed_t hash_t
 
-cdef hash_t* hash_new() noexcept nogil                       # NULL: no memory
-cdef void hash_free(hash_t* self) noexcept nogil
+cdef void hash_begin(hash_t* self) noexcept nogil               # of two words with anything in them: an empty one
+cdef void hash_free(hash_t* self) noexcept nogil                # all that it has beside the two words
+# Free about so many fields of a large one, *position starts at 0; whether nothing is left
+cdef bint hash_free_some(hash_t* self, size_t* position, size_t fields) noexcept nogil
 cdef size_t hash_len(const hash_t* self) noexcept nogil
-cdef size_t hash_memory(const hash_t* self) noexcept nogil   # bytes allocated, itself and malloc's headers included
+# Bytes allocated beside the two words. Of a large one judged by `samples` fields; 0: by all
+cdef size_t hash_memory(const hash_t* self, size_t samples) noexcept nogil
 # 1 = new, 0 = replaced, -1 = no memory (unchanged). Field and value lie outside the hash: copy what hash_get shows.
 cdef int hash_put(
     hash_t* self, const char* field, size_t field_size, const char* value, size_t value_size
@@ -33,7 +36,7 @@ cdef bint hash_is_listpack(const hash_t* self) noexcept nogil    # whether Redis
 cdef class Hash:
     """A handle on a native hash that the keyspace owns: valid until its key is deleted or overwritten."""
     cdef hash_t* native
-    cdef bint owned         # by the handle: `standalone`
+    cdef hash_t own         # of one that is no key's: `standalone`
     cdef list _sample_by_rejection(self, size_t count)
     cdef list _sample_by_walk(self, size_t count)
     @staticmethod

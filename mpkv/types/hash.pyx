@@ -2,45 +2,51 @@
 
 What is small is what Redis 7.2 keeps as a listpack (hash-max-listpack-entries and -value), and the change is for
 good: a hash that has become a table stays one until its key is deleted. In a block ten fields of 7 bytes with values
-of 16 take 250 bytes.
+of 16 take 250 bytes. In a table a field and its value are one piece.
 """
 
-from libc.stdint cimport uint32_t
-from libc.string cimport memmove, memset
+from libc.string cimport memmove
 
-from mpkv.types.allocator cimport allocate_zeroed, release
+from mpkv.types.allocator cimport HASHES, block_footprint
 from mpkv.types.chance cimport below, random_bits
-from mpkv.types.footprint cimport footprint
 from mpkv.types.packed cimport (
+    BLOCK_COUNT_MAX,
     BLOCK_SIZE_MAX,
     PACKED,
     PART_SIZE_BITS,
     TABLE,
     element_size,
     element_t,
+    packed_add_count,
     packed_append,
+    packed_begin,
     packed_check,
+    packed_count,
     packed_cut,
     packed_find,
+    packed_free,
+    packed_kind,
     packed_nth,
-    packed_reserve,
+    packed_resize,
+    packed_table,
+    packed_used,
     read_element,
     write_element,
 )
-from mpkv.types.table cimport (
-    table_check,
-    table_delete,
-    table_find,
-    table_free,
-    table_from_packed,
-    table_memory,
-    table_next,
-    table_put,
-    table_random,
-    table_scan,
-    table_slots,
-    table_t,
+from mpkv.types.elements cimport (
+    elements_check,
+    elements_delete,
+    elements_find,
+    elements_free,
+    elements_free_some,
+    elements_from_packed,
+    elements_memory,
+    elements_next,
+    elements_put,
+    elements_random,
+    elements_scan,
 )
+from mpkv.types.table cimport place_t, table_count
 
 cdef size_t _entries_max = 512
 cdef size_t _value_max = 64
@@ -53,40 +59,36 @@ def set_limits(size_t entries, size_t value):
     _value_max = value
 
 
-cdef inline table_t* _table(const hash_t* self) noexcept nogil:
-    return <table_t*>self.packed.body
-
-
 cdef inline bint _is_packed(const hash_t* self) noexcept nogil:
-    return self.packed.kind == PACKED
+    return packed_kind(self) != TABLE
 
 
-cdef hash_t* hash_new() noexcept nogil:
-    cdef hash_t* self = <hash_t*>allocate_zeroed(1, sizeof(hash_t))
-    if self != NULL:
-        self.packed.kind = PACKED
-    return self
+cdef void hash_begin(hash_t* self) noexcept nogil:
+    packed_begin(self, PACKED)
 
 
 cdef void hash_free(hash_t* self) noexcept nogil:
     if _is_packed(self):
-        release(self.packed.body)
+        packed_free(self, HASHES)
     else:
-        table_free(_table(self))
-    release(self)
+        elements_free(packed_table(self), True)
+
+
+cdef bint hash_free_some(hash_t* self, size_t* position, size_t fields) noexcept nogil:
+    if not _is_packed(self):
+        return elements_free_some(packed_table(self), <place_t*>position, fields, True)
+    packed_free(self, HASHES)
+    return True
 
 
 cdef size_t hash_len(const hash_t* self) noexcept nogil:
-    return self.packed.count if _is_packed(self) else _table(self).count
+    return packed_count(self) if _is_packed(self) else table_count(packed_table(self))
 
 
-cdef size_t hash_memory(const hash_t* self) noexcept nogil:
-    cdef size_t body = 0
-    if self.packed.kind == TABLE:
-        body = table_memory(_table(self))
-    elif self.packed.capacity:
-        body = footprint(self.packed.capacity)
-    return footprint(sizeof(hash_t)) + body
+cdef size_t hash_memory(const hash_t* self, size_t samples) noexcept nogil:
+    if _is_packed(self):
+        return block_footprint(self.body)
+    return elements_memory(packed_table(self), samples, True)
 
 
 cdef bint hash_is_listpack(const hash_t* self) noexcept nogil:
@@ -95,31 +97,30 @@ cdef bint hash_is_listpack(const hash_t* self) noexcept nogil:
 
 cdef int _convert(hash_t* self) noexcept nogil:
     """From a block to a table; 0, or -1 when there is no memory (unchanged)."""
-    cdef table_t* table = table_from_packed(&self.packed, True)
-    if table == NULL:
+    cdef hash_t table
+    packed_begin(&table, TABLE)
+    if elements_from_packed(packed_table(&table), self, True) < 0:
         return -1
-    release(self.packed.body)
-    memset(self, 0, sizeof(hash_t))
-    self.packed.kind = TABLE
-    self.packed.body = table
+    packed_free(self, HASHES)
+    self[0] = table
     return 0
 
 
 cdef int _replace_packed(hash_t* self, size_t offset, const element_t* element) noexcept nogil:
     """The element at `offset` gets a new value and keeps its place."""
-    cdef char* at = <char*>self.packed.body + offset
+    cdef char* at = <char*>self.body + offset
     cdef element_t old
     cdef size_t old_size = read_element(at, True, &old) - at
     cdef size_t size = element_size(element, True)
+    cdef size_t used = packed_used(self)
     if size > old_size:
-        if packed_reserve(&self.packed, size - old_size) < 0:
+        if packed_resize(self, used + size - old_size, HASHES) < 0:
             return -1
-        at = <char*>self.packed.body + offset
-        memmove(at + size, at + old_size, self.packed.used - offset - old_size)
-        self.packed.used += <uint32_t>(size - old_size)
+        at = <char*>self.body + offset
+        memmove(at + size, at + old_size, used - offset - old_size)
     elif size < old_size:
-        packed_cut(&self.packed, offset + size, old_size - size)
-        at = <char*>self.packed.body + offset
+        packed_cut(self, offset + size, old_size - size, HASHES)
+        at = <char*>self.body + offset
     write_element(at, element, True)
     return 0
 
@@ -130,14 +131,14 @@ cdef int _put_packed(hash_t* self, const element_t* element, bint* fits) noexcep
     fits[0] = (
         element.key_size <= _value_max
         and element.value_size <= _value_max
-        and self.packed.used + element_size(element, True) <= BLOCK_SIZE_MAX
+        and packed_used(self) + element_size(element, True) <= BLOCK_SIZE_MAX
     )
     if not fits[0]:
         return 0
-    if packed_find(&self.packed, element.key, element.key_size, True, &offset):
+    if packed_find(self, element.key, element.key_size, True, &offset):
         return _replace_packed(self, offset, element)
-    fits[0] = self.packed.count < _entries_max
-    return packed_append(&self.packed, element, True) if fits[0] else 0
+    fits[0] = packed_count(self) < min(_entries_max, <size_t>BLOCK_COUNT_MAX)
+    return packed_append(self, element, True, HASHES) if fits[0] else 0
 
 
 cdef int hash_put(
@@ -154,7 +155,7 @@ cdef int hash_put(
             return result
         if _convert(self) < 0:
             return -1
-    return table_put(_table(self), &element)
+    return elements_put(packed_table(self), &element, True)
 
 
 cdef int hash_get(
@@ -163,10 +164,10 @@ cdef int hash_get(
     cdef element_t element
     cdef size_t offset
     if _is_packed(self):
-        if not packed_find(&self.packed, field, field_size, True, &offset):
+        if not packed_find(self, field, field_size, True, &offset):
             return 0
-        read_element(<char*>self.packed.body + offset, True, &element)
-    elif not table_find(_table(self), field, field_size, &element):
+        read_element(<char*>self.body + offset, True, &element)
+    elif not elements_find(packed_table(self), field, field_size, &element, True):
         return 0
     value[0] = element.value
     value_size[0] = element.value_size
@@ -178,23 +179,23 @@ cdef int hash_delete(hash_t* self, const char* field, size_t field_size) noexcep
     cdef const char* at
     cdef size_t offset
     if not _is_packed(self):
-        return table_delete(_table(self), field, field_size)
-    if not packed_find(&self.packed, field, field_size, True, &offset):
+        return elements_delete(packed_table(self), field, field_size, True)
+    if not packed_find(self, field, field_size, True, &offset):
         return 0
-    at = <char*>self.packed.body + offset
-    packed_cut(&self.packed, offset, read_element(at, True, &element) - at)
-    self.packed.count -= 1
+    at = <char*>self.body + offset
+    packed_cut(self, offset, read_element(at, True, &element) - at, HASHES)
+    packed_add_count(self, -1)
     return 1
 
 
 cdef inline bint _next(const hash_t* self, size_t* position, element_t* element) noexcept nogil:
-    """Positions are offsets in a block and slots of a table."""
+    """Positions are offsets in a block and places of a table."""
     cdef const char* block
     if not _is_packed(self):
-        return table_next(_table(self), position, table_slots(_table(self)), element)
-    if position[0] >= self.packed.used:
+        return elements_next(packed_table(self), <place_t*>position, element, True)
+    if position[0] >= packed_used(self):
         return False
-    block = <const char*>self.packed.body
+    block = <const char*>self.body
     position[0] = read_element(block + position[0], True, element) - block
     return True
 
@@ -213,10 +214,10 @@ cdef int hash_next(
 cdef inline void _random(const hash_t* self, unsigned long long random, element_t* element) noexcept nogil:
     cdef size_t offset
     if _is_packed(self):
-        offset = packed_nth(&self.packed, below(random, self.packed.count), True)
-        read_element(<const char*>self.packed.body + offset, True, element)
+        offset = packed_nth(self, below(random, packed_count(self)), True)
+        read_element(<const char*>self.body + offset, True, element)
     else:
-        table_random(_table(self), random, element)
+        elements_random(packed_table(self), random, element, True)
 
 
 cdef int hash_random(
@@ -255,17 +256,14 @@ cdef class Hash:
 
     @staticmethod
     def standalone():
-        """An empty hash that its handle owns and frees."""
-        cdef hash_t* native = hash_new()
-        cdef Hash self
-        if native == NULL:
-            raise MemoryError
-        self = Hash.wrap(native)
-        self.owned = True
+        """An empty hash that is no key's."""
+        cdef Hash self = Hash.__new__(Hash)
+        hash_begin(&self.own)
+        self.native = &self.own
         return self
 
     def __dealloc__(self):
-        if self.owned:
+        if self.native == &self.own:
             hash_free(self.native)
 
     def __len__(self):
@@ -345,32 +343,23 @@ cdef class Hash:
         return found
 
     def scan(self, cursor, count):
-        cdef element_t element
-        cdef size_t position
-        cdef size_t end
-        cdef list found = []
         if _is_packed(self.native):
             return 0, self.items()
-        if not 0 <= cursor < 1 << 64:
-            return 0, found
-        cursor = table_scan(_table(self.native), cursor, max(1, min(count, 1 << 32)), &position, &end)
-        while table_next(_table(self.native), &position, end, &element):
-            found.append(_pair(&element))
-        return cursor, found
+        return elements_scan(packed_table(self.native), cursor, count, True)
 
     def encoding(self):
         return "listpack" if hash_is_listpack(self.native) else "hashtable"
 
-    def memory(self):
-        """Bytes allocated for it."""
-        return hash_memory(self.native)
+    def memory(self, size_t samples=0):
+        """Bytes allocated for it, judged by so many fields if it is large; 0: by all."""
+        return hash_memory(self.native, samples)
 
     def validate(self):
         """Check every invariant, and the counts against a walk (tests, DEBUG)."""
         cdef const char* broken
         if _is_packed(self.native):
-            broken = packed_check(&self.native.packed, True)
+            broken = packed_check(self.native, True)
         else:
-            broken = table_check(_table(self.native))
+            broken = elements_check(packed_table(self.native), True)
         assert broken == NULL, (<bytes>broken).decode()
         assert len(self.items()) == len(self), "a walk does not return as many as there are"

@@ -5,10 +5,11 @@ all others, goes to one of its ends.
 """
 
 from libc.stdint cimport INT16_MAX, INT16_MIN, INT32_MAX, INT32_MIN
-from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t, uint64_t
 from libc.string cimport memmove
 
-from mpkv.types.packed cimport packed_cut, packed_reserve
+from mpkv.types.allocator cimport SETS, block_room
+from mpkv.types.packed cimport packed_add_count, packed_count, packed_cut, packed_resize, packed_used
 
 cdef uint64_t INT64_MAX_MAGNITUDE = 0x7FFFFFFFFFFFFFFFULL
 
@@ -80,74 +81,73 @@ cdef inline void _write(void* array, uint8_t width, size_t index, int64_t number
         (<int64_t*>array)[index] = number
 
 
+cdef inline uint8_t _width(const packed_t* self) noexcept nogil:
+    """Of its numbers, in bytes: what it holds tells."""
+    return <uint8_t>(packed_used(self) // packed_count(self)) if packed_count(self) else 2
+
+
 cdef int64_t intset_at(const packed_t* self, size_t index) noexcept nogil:
-    return _read(self.body, self.width, index)
+    return _read(self.body, _width(self), index)
 
 
 cdef bint intset_find(const packed_t* self, int64_t number, size_t* index) noexcept nogil:
     cdef size_t low = 0
-    cdef size_t high = self.count
+    cdef size_t count = packed_count(self)
+    cdef size_t high = count
     cdef size_t middle
+    cdef uint8_t width = _width(self)
     while low < high:
         middle = (low + high) >> 1
-        if _read(self.body, self.width, middle) < number:
+        if _read(self.body, width, middle) < number:
             low = middle + 1
         else:
             high = middle
     index[0] = low
-    return low < self.count and _read(self.body, self.width, low) == number
-
-
-cdef int _widen(packed_t* self, uint8_t width) noexcept nogil:
-    """Rewrite the array in numbers of `width` bytes, with room for one more."""
-    cdef uint8_t old_width = self.width
-    cdef size_t index = self.count
-    if packed_reserve(self, <size_t>(self.count + 1) * width - self.used) < 0:
-        return -1
-    while index:                        # from the end: the wider numbers overtake only what was read
-        index -= 1
-        _write(self.body, width, index, _read(self.body, old_width, index))
-    self.width = width
-    self.used = self.count * width
-    return 0
+    return low < count and _read(self.body, width, low) == number
 
 
 cdef int intset_add(packed_t* self, int64_t number) noexcept nogil:
-    cdef uint8_t width = _width_of(number)
-    cdef size_t index
+    cdef uint8_t old_width = _width(self)
+    cdef uint8_t width = max(_width_of(number), old_width)
+    cdef size_t count = packed_count(self)
+    cdef size_t index, at
     cdef char* place
     if intset_find(self, number, &index):
         return 0
-    if width > self.width and _widen(self, width) < 0:
+    if packed_resize(self, (count + 1) * width, SETS) < 0:
         return -1
-    if packed_reserve(self, self.width) < 0:
-        return -1
-    place = <char*>self.body + index * self.width
-    memmove(place + self.width, place, self.used - index * self.width)
-    _write(self.body, self.width, index, number)
-    self.used += self.width
-    self.count += 1
+    if width != old_width:
+        at = count
+        while at:                       # from the end: the wider numbers overtake only what was read
+            at -= 1
+            _write(self.body, width, at, _read(self.body, old_width, at))
+    place = <char*>self.body + index * width
+    memmove(place + width, place, (count - index) * width)
+    _write(self.body, width, index, number)
+    packed_add_count(self, 1)
     return 1
 
 
 cdef bint intset_remove(packed_t* self, int64_t number) noexcept nogil:
+    cdef uint8_t width = _width(self)
     cdef size_t index
     if not intset_find(self, number, &index):
         return False
-    packed_cut(self, index * self.width, self.width)
-    self.count -= 1
+    packed_cut(self, index * width, width, SETS)
+    packed_add_count(self, -1)
     return True
 
 
 cdef const char* intset_check(const packed_t* self) noexcept nogil:
+    cdef uint8_t width = _width(self)
     cdef size_t index
-    if self.used != <uint32_t>(self.count * self.width):
+    if packed_used(self) != packed_count(self) * <size_t>width:
         return "an intset's size is not that of its numbers"
-    if self.used > self.capacity:
+    if packed_used(self) > block_room(self.body):
         return "an intset uses more than it has"
-    if self.count and self.width != 2 and self.width != 4 and self.width != 8:
+    if width != 2 and width != 4 and width != 8:
         return "an intset's width is none"
-    for index in range(1, self.count):
+    for index in range(1, packed_count(self)):
         if intset_at(self, index - 1) >= intset_at(self, index):
             return "an intset is not in ascending order"
     return NULL

@@ -4,6 +4,8 @@
 
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
+from mpkv.types.packed cimport packed_kind, packed_t
+
 # One allocation: this header, then `capacity` bytes of which [begin, end) hold `count` elements.
 ctypedef struct list_block:
     list_block* prev
@@ -13,34 +15,50 @@ ctypedef struct list_block:
     uint32_t end
     uint32_t count
 
-ctypedef struct list_t:
+# A list of more than one block
+ctypedef struct chain_t:
     list_block* head
     list_block* tail
     size_t length
-    size_t memory                # bytes allocated, this struct included
-    uint64_t listpack_bytes      # as one listpack in Redis; the top bit: it has outgrown that
+    uint64_t listpack_bytes      # as one listpack in Redis; QUICKLIST: it has outgrown that
+
+cdef enum:
+    LONE = 0                     # the body is its one block, NULL when empty, and the state has `listpack_bytes`
+    CHAIN = 1                    # the body is a chain_t
+
+# The two words of its entry: all zeroes is an empty list. See packed.pxd.
+ctypedef packed_t list_t
 
 ctypedef struct list_position:
     void* block
     size_t offset
     size_t left        # elements left in the block
 
-cdef inline uint64_t list_is_quicklist_bit() noexcept nogil:
-    return (<uint64_t>1) << 63
+cdef extern from *:
+    """
+    #define QUICKLIST ((uint64_t)1 << 53)
+    """
+    const uint64_t QUICKLIST     # below the kind in the state of a lone block
 
-cdef list_t* list_new() noexcept nogil
-cdef void list_free(list_t* self) noexcept nogil
+cdef void list_begin(list_t* self) noexcept nogil               # of two words with anything in them: an empty one
+cdef void list_free(list_t* self) noexcept nogil                # all that it has beside the two words
+# Free about so many elements of a large one; whether nothing is left
+cdef bint list_free_some(list_t* self, size_t* position, size_t elements) noexcept nogil
+cdef size_t list_memory(const list_t* self) noexcept nogil      # bytes allocated beside the two words
 
 cdef inline size_t list_len(const list_t* self) noexcept nogil:
-    return self.length
-
-cdef inline size_t list_memory(const list_t* self) noexcept nogil:
-    return self.memory
+    if packed_kind(self) == CHAIN:
+        return (<chain_t*>self.body).length
+    return (<list_block*>self.body).count if self.body != NULL else 0
 
 cdef inline bint list_is_listpack(const list_t* self) noexcept nogil:
-    return (self.listpack_bytes & list_is_quicklist_bit()) == 0
+    cdef uint64_t bytes = (<chain_t*>self.body).listpack_bytes if packed_kind(self) == CHAIN else self.state
+    return (bytes & QUICKLIST) == 0
 
-cdef int list_push(list_t* self, bint at_head, const char* element, size_t size) noexcept nogil     # 0, -1 no memory
+# What an element takes in a block
+cdef size_t list_packed_bytes(size_t size) noexcept nogil
+# 0, -1 no memory. `more`: bytes that are about to be pushed after it, so that room is made once
+cdef int list_push(list_t* self, bint at_head, const char* element, size_t size, size_t more=*) noexcept nogil
 # The element at one end; 0 when empty. Points into the list, good until the next change.
 cdef int list_peek(const list_t* self, bint at_head, const char** element, size_t* size) noexcept nogil
 cdef int list_drop(list_t* self, bint at_head) noexcept nogil    # remove the element at one end; 0 when empty
@@ -88,7 +106,7 @@ cdef inline int list_next(
 cdef class List:
     """A handle on a native list that the keyspace owns: valid until its key is deleted or overwritten."""
     cdef list_t* native
-    cdef bint owned              # a standalone one frees it
+    cdef list_t own              # of one that is no key's: `standalone`
     @staticmethod
     cdef List wrap(list_t* native)
     cdef int _push(self, bint at_head, bytes element) except -1

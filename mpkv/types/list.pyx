@@ -24,13 +24,16 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes
 from libc.stdint cimport INT32_MAX, UINT32_MAX, int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy, memmove
 
-from mpkv.types.allocator cimport allocate, allocate_zeroed, release
-from mpkv.types.footprint cimport MALLOC_HEADER_BYTES, footprint
+from mpkv.types.allocator cimport (
+    LISTS, allocate, block_footprint, block_release, block_resize, block_room, footprint, release,
+)
+from mpkv.types.packed cimport KIND_SHIFT, packed_begin, packed_kind
 
 cdef enum:
     FIRST_BLOCK_BYTES = 1024         # room of a block that is added to a list that has one already
     SMALLEST_SHRUNK_BYTES = 128      # a block of less is not worth reallocating
     LISTPACK_FRAME_BYTES = 7         # Redis' listpack header and terminator
+    GROWTH_SHIFT = 3                 # a block grows by an eighth
     SAFETY_BYTES = 8192              # Redis' limit for a listpack whose limit is a number of elements
 
 # Rooms of Redis' list-max-listpack-size -1 … -5
@@ -38,11 +41,11 @@ _NODE_BYTES = {-1: 4096, -2: 8192, -3: 16384, -4: 32768, -5: 65536}
 
 cdef size_t _listpack_limit = 8192                       # bytes of a listpack
 cdef size_t _count_limit = UINT32_MAX                    # elements of a listpack and of a block
-cdef size_t _budget = 8192 - sizeof(list_block) - MALLOC_HEADER_BYTES    # bytes of elements in a block
+cdef size_t _budget = 8192 - sizeof(list_block)          # bytes of elements in a block
 
 
 def set_limits(size: int) -> None:
-    """Apply ``list-max-listpack-size``: -1 … -5 for 4 … 64 KiB, or a number of elements. Holds for changes from now on.
+    """Apply ``list-max-listpack-size``: -1 … -5 for 4 … 64 KiB, or a number of elements; for changes from now on.
 
     :raises ValueError: not a value that Redis accepts
     """
@@ -51,53 +54,107 @@ def set_limits(size: int) -> None:
         raise ValueError(f"list-max-listpack-size {size} is out of range")
     _listpack_limit = _NODE_BYTES.get(size, SAFETY_BYTES)
     _count_limit = size if size > 0 else UINT32_MAX
-    _budget = _listpack_limit - sizeof(list_block) - MALLOC_HEADER_BYTES
+    _budget = _listpack_limit - sizeof(list_block)
 
 
 # -- memory: the only functions that allocate and free -----------------------------------------------------------------
 
-cdef list_block* _block_new(list_t* self, size_t room) noexcept nogil:
+cdef list_block* _block_new(size_t room) noexcept nogil:
     """An empty, unlinked block of at least `room` bytes: what rounding up would waste is room too."""
-    cdef size_t bytes = footprint(sizeof(list_block) + room)
-    cdef size_t capacity = bytes - MALLOC_HEADER_BYTES - sizeof(list_block)
     cdef list_block* block
-    if room > UINT32_MAX - 64:
+    if room > UINT32_MAX - 8192:
         return NULL
-    block = <list_block*>allocate(sizeof(list_block) + capacity)
+    block = <list_block*>block_resize(NULL, sizeof(list_block) + room, LISTS)
     if block == NULL:
         return NULL
     block.prev = block.next = NULL
-    block.capacity = <uint32_t>capacity
+    block.capacity = <uint32_t>(block_room(block) - sizeof(list_block))
     block.begin = block.end = block.count = 0
-    self.memory += bytes
     return block
 
 
-cdef void _block_free(list_t* self, list_block* block) noexcept nogil:
-    self.memory -= footprint(sizeof(list_block) + block.capacity)
-    release(block)
+cdef inline void _block_free(list_block* block) noexcept nogil:
+    block_release(block, LISTS)
 
 
-cdef list_t* list_new() noexcept nogil:
-    cdef list_t* self = <list_t*>allocate_zeroed(1, sizeof(list_t))
-    if self == NULL:
-        return NULL
-    self.memory = footprint(sizeof(list_t))
-    self.listpack_bytes = LISTPACK_FRAME_BYTES
-    return self
+cdef void list_begin(list_t* self) noexcept nogil:
+    packed_begin(self, LONE)
+
+
+cdef inline list_block* _first_block(const list_t* self) noexcept nogil:
+    return (<chain_t*>self.body).head if packed_kind(self) == CHAIN else <list_block*>self.body
 
 
 cdef void list_free(list_t* self) noexcept nogil:
-    cdef list_block* block
+    cdef size_t position = 0
+    list_free_some(self, &position, <size_t>-1)
+
+
+cdef bint list_free_some(list_t* self, size_t* position, size_t elements) noexcept nogil:
+    # The position is not needed: the blocks that are left are those that are there
+    cdef list_block* block = _first_block(self)
     cdef list_block* next
-    if self == NULL:
-        return
-    block = self.head
-    while block != NULL:
+    cdef size_t freed = 0
+    while block != NULL and freed <= elements:
         next = block.next
-        release(block)
+        freed += block.count
+        _block_free(block)
         block = next
-    release(self)
+    if packed_kind(self) == CHAIN:
+        (<chain_t*>self.body).head = block
+        if block != NULL:
+            return False
+        release(self.body, sizeof(chain_t), LISTS)
+    self.body = NULL
+    return True
+
+
+cdef size_t list_memory(const list_t* self) noexcept nogil:
+    cdef list_block* block = _first_block(self)
+    cdef size_t memory = footprint(self.body, sizeof(chain_t)) if packed_kind(self) == CHAIN else 0
+    while block != NULL:
+        memory += block_footprint(block)
+        block = block.next
+    return memory
+
+
+# -- a lone block is a chain of one while it is worked on --------------------------------------------------------------
+
+cdef chain_t* _open(list_t* self, chain_t* scratch) noexcept nogil:
+    """The chain; of a lone block one that is made of it, which `_close` takes back and which gets no second block."""
+    cdef list_block* block = <list_block*>self.body
+    if packed_kind(self) == CHAIN:
+        return <chain_t*>self.body
+    scratch.head = scratch.tail = block
+    scratch.length = block.count if block != NULL else 0
+    scratch.listpack_bytes = self.state
+    return scratch
+
+
+cdef void _close(list_t* self, chain_t* chain) noexcept nogil:
+    if chain.head != chain.tail:
+        return
+    if packed_kind(self) == CHAIN:
+        self.state = <uint64_t>LONE << KIND_SHIFT | chain.listpack_bytes
+        self.body = chain.head
+        release(chain, sizeof(chain_t), LISTS)
+    else:
+        self.state = chain.listpack_bytes
+        self.body = chain.head
+
+
+cdef int _make_chain(list_t* self) noexcept nogil:
+    """So that it may have a second block; 0, -1 no memory."""
+    cdef chain_t* chain
+    if packed_kind(self) == CHAIN:
+        return 0
+    chain = <chain_t*>allocate(sizeof(chain_t), LISTS)
+    if chain == NULL:
+        return -1
+    _open(self, chain)
+    self.body = chain
+    self.state = <uint64_t>CHAIN << KIND_SHIFT
+    return 0
 
 
 # -- one element in its packed form ------------------------------------------------------------------------------------
@@ -120,6 +177,10 @@ cdef inline size_t _length_bytes(size_t size) noexcept nogil:
 
 cdef inline size_t _packed_bytes(size_t size) noexcept nogil:
     return size + 2 * _length_bytes(size)
+
+
+cdef size_t list_packed_bytes(size_t size) noexcept nogil:
+    return _packed_bytes(size)
 
 
 cdef inline void _write(uint8_t* at, const char* element, size_t size) noexcept nogil:
@@ -214,29 +275,32 @@ cdef size_t _listpack_entry_bytes(const char* element, size_t size) noexcept nog
     return size + _length_bytes(size)
 
 
-cdef inline bint _outgrows_listpack(const list_t* self, size_t size) noexcept nogil:
+cdef inline bint _outgrows_listpack(const chain_t* self, size_t size) noexcept nogil:
     """Whether Redis would convert before it adds an element: it asks with the plain size of what is added."""
-    return (self.listpack_bytes & ~list_is_quicklist_bit()) + size > _listpack_limit or self.length + 1 > _count_limit
+    cdef size_t bytes = LISTPACK_FRAME_BYTES + (self.listpack_bytes & ~QUICKLIST)
+    return bytes + size > _listpack_limit or self.length + 1 > _count_limit
 
 
-cdef inline void _count_in(list_t* self, bint converts, const char* element, size_t size) noexcept nogil:
+cdef inline void _count_in(chain_t* self, bint converts, const char* element, size_t size) noexcept nogil:
     self.length += 1
     self.listpack_bytes += _listpack_entry_bytes(element, size)
     if converts:
-        self.listpack_bytes |= list_is_quicklist_bit()
+        self.listpack_bytes |= QUICKLIST
 
 
-cdef inline void _count_out(list_t* self, const char* element, size_t size) noexcept nogil:
+cdef inline void _count_out(chain_t* self, const char* element, size_t size) noexcept nogil:
     self.length -= 1
     self.listpack_bytes -= _listpack_entry_bytes(element, size)
 
 
-cdef void _after_removal(list_t* self) noexcept nogil:
+cdef void _after_removal(chain_t* self) noexcept nogil:
     """Go back to a listpack if that is due, and give memory back if most of the only block is unused."""
-    cdef uint64_t bytes = self.listpack_bytes & ~list_is_quicklist_bit()
+    cdef uint64_t bytes = self.listpack_bytes & ~QUICKLIST
     if self.head != self.tail:
         return
-    if not list_is_listpack(self) and bytes <= _listpack_limit / 2 and self.length <= _count_limit / 2:
+    if self.listpack_bytes & QUICKLIST and (
+        LISTPACK_FRAME_BYTES + bytes <= _listpack_limit / 2 and self.length <= _count_limit / 2
+    ):
         self.listpack_bytes = bytes
     if self.head != NULL:
         _shrink(self, self.head)
@@ -244,21 +308,21 @@ cdef void _after_removal(list_t* self) noexcept nogil:
 
 # -- blocks ------------------------------------------------------------------------------------------------------------
 
-cdef void _relink(list_t* self, list_block* block, list_block* successor) noexcept nogil:
-    """Put `successor` in the place of `block`."""
+cdef void _relink(chain_t* self, const list_block* block, list_block* successor) noexcept nogil:
+    """Put `successor` in the place of `block`, which it may be itself, moved."""
     successor.prev = block.prev
     successor.next = block.next
-    if block.prev == NULL:
+    if successor.prev == NULL:
         self.head = successor
     else:
-        block.prev.next = successor
-    if block.next == NULL:
+        successor.prev.next = successor
+    if successor.next == NULL:
         self.tail = successor
     else:
-        block.next.prev = successor
+        successor.next.prev = successor
 
 
-cdef void _link_after(list_t* self, list_block* block, list_block* fresh) noexcept nogil:
+cdef void _link_after(chain_t* self, list_block* block, list_block* fresh) noexcept nogil:
     """NULL for `block`: at the head."""
     fresh.prev = block
     fresh.next = self.head if block == NULL else block.next
@@ -272,7 +336,7 @@ cdef void _link_after(list_t* self, list_block* block, list_block* fresh) noexce
         block.next = fresh
 
 
-cdef void _unlink(list_t* self, list_block* block) noexcept nogil:
+cdef void _unlink(chain_t* self, list_block* block) noexcept nogil:
     """Take it out and free it."""
     if block.prev == NULL:
         self.head = block.next
@@ -282,12 +346,12 @@ cdef void _unlink(list_t* self, list_block* block) noexcept nogil:
         self.tail = block.prev
     else:
         block.next.prev = block.prev
-    _block_free(self, block)
+    _block_free(block)
 
 
-cdef list_block* _resettle(list_t* self, list_block* block, size_t capacity, size_t begin) noexcept nogil:
+cdef list_block* _resettle(chain_t* self, list_block* block, size_t capacity, size_t begin) noexcept nogil:
     """Move the elements to a new block of `capacity`, `begin` bytes from its start; NULL = no memory."""
-    cdef list_block* successor = _block_new(self, capacity)
+    cdef list_block* successor = _block_new(capacity)
     cdef size_t used = _used(block)
     if successor == NULL:
         return NULL
@@ -296,28 +360,36 @@ cdef list_block* _resettle(list_t* self, list_block* block, size_t capacity, siz
     successor.end = <uint32_t>(begin + used)
     successor.count = block.count
     _relink(self, block, successor)
-    _block_free(self, block)
+    _block_free(block)
     return successor
 
 
-cdef list_block* _grow(list_t* self, list_block* block, bint at_head, size_t extra) noexcept nogil:
-    """Double the block (up to the budget), with the new room on the side that asked for it."""
+cdef list_block* _lengthen(chain_t* self, list_block* block, size_t capacity) noexcept nogil:
+    """More room at the end, where the block stands if there is room behind it; NULL = no memory, nothing changed."""
+    cdef list_block* moved = <list_block*>block_resize(block, sizeof(list_block) + capacity, LISTS)
+    if moved == NULL:
+        return NULL
+    moved.capacity = <uint32_t>(block_room(moved) - sizeof(list_block))
+    if moved != block:
+        _relink(self, moved, moved)
+    return moved
+
+
+cdef list_block* _grow(chain_t* self, list_block* block, bint at_head, size_t extra, size_t more) noexcept nogil:
+    """Enlarge the block by an eighth or by what is to come (up to the budget), with the new room on the side that asked
+    for it."""
     cdef size_t used = _used(block)
-    cdef size_t capacity = 2 * <size_t>block.capacity + sizeof(list_block)
-    cdef size_t begin = block.begin
+    cdef size_t capacity = used + extra + max(more, (used + extra) >> GROWTH_SHIFT)
+    cdef size_t behind = block.capacity - block.end
     if capacity > _budget:
         capacity = _budget
     if capacity < used + extra:
         capacity = used + extra
-    if at_head:
-        begin = capacity - used
-        if begin - extra > block.capacity - block.end:
-            begin -= block.capacity - block.end
-        else:
-            begin = extra
-    elif begin > capacity - used - extra:
-        begin = capacity - used - extra
-    return _resettle(self, block, capacity, begin)
+    if not at_head:
+        if block.begin + used + extra <= capacity:
+            return _lengthen(self, block, capacity)
+        return _resettle(self, block, capacity, capacity - used - extra)
+    return _resettle(self, block, capacity, max(extra, capacity - used - min(behind, capacity - used)))
 
 
 cdef void _slide(list_block* block, size_t begin) noexcept nogil:
@@ -327,7 +399,9 @@ cdef void _slide(list_block* block, size_t begin) noexcept nogil:
     block.end = <uint32_t>(begin + used)
 
 
-cdef list_block* _make_room(list_t* self, list_block* block, bint at_head, size_t extra) noexcept nogil:
+cdef list_block* _make_room(
+    chain_t* self, list_block* block, bint at_head, size_t extra, size_t more=0
+) noexcept nogil:
     """`extra` free bytes on one side; the block may be another afterwards. NULL = no memory, nothing changed."""
     cdef size_t used = _used(block)
     cdef size_t unused = block.capacity - used
@@ -338,10 +412,10 @@ cdef list_block* _make_room(list_t* self, list_block* block, bint at_head, size_
     if unused >= extra and (unused >= used or block.capacity >= _budget):
         _slide(block, (unused - extra) / 2 + (extra if at_head else 0))
         return block
-    return _grow(self, block, at_head, extra)
+    return _grow(self, block, at_head, extra, more)
 
 
-cdef void _shrink(list_t* self, list_block* block) noexcept nogil:
+cdef void _shrink(chain_t* self, list_block* block) noexcept nogil:
     """Reallocate a block of which three quarters are unused. Without memory for it nothing is lost."""
     cdef size_t used = _used(block)
     if block.capacity > SMALLEST_SHRUNK_BYTES and used * 4 < block.capacity:
@@ -352,7 +426,7 @@ cdef inline bint _fits(const list_block* block, size_t extra) noexcept nogil:
     return _used(block) + extra <= _budget and block.count < _count_limit
 
 
-cdef list_block* _merge(list_t* self, list_block* left, list_block* right) noexcept nogil:
+cdef list_block* _merge(chain_t* self, list_block* left, list_block* right) noexcept nogil:
     """Join two neighbours that together fill less than half a block; returns the one that holds what was in `left`."""
     cdef size_t extra
     cdef list_block* joined
@@ -371,7 +445,7 @@ cdef list_block* _merge(list_t* self, list_block* left, list_block* right) noexc
     return joined
 
 
-cdef void _settle_block(list_t* self, list_block* block) noexcept nogil:
+cdef void _settle_block(chain_t* self, list_block* block) noexcept nogil:
     """After a removal from `block`: free it when empty, else try to join it with its neighbours."""
     if block.count == 0:
         _unlink(self, block)
@@ -381,7 +455,7 @@ cdef void _settle_block(list_t* self, list_block* block) noexcept nogil:
 
 
 cdef list_block* _respan(
-    list_t* self, list_block* block, size_t at, size_t old, size_t new, size_t* place
+    chain_t* self, list_block* block, size_t at, size_t old, size_t new, size_t* place
 ) noexcept nogil:
     """Turn the `old` bytes at offset `at` into `new` bytes, moving the shorter side; `place` is where they are then."""
     cdef size_t front = at - block.begin
@@ -405,22 +479,25 @@ cdef list_block* _respan(
 
 # -- the ends ----------------------------------------------------------------------------------------------------------
 
-cdef list_block* _block_for_push(list_t* self, bint at_head, size_t needed) noexcept nogil:
+cdef bint _takes(const list_block* block, bint at_head, size_t needed) noexcept nogil:
+    """Whether a push goes into this block, and not into another one."""
+    cdef size_t room = block.begin if at_head else block.capacity - block.end
+    if not _fits(block, needed):
+        return False
+    return room >= needed or block.capacity < _budget or block.capacity - _used(block) >= _used(block)
+
+
+cdef list_block* _block_for_push(chain_t* self, bint at_head, size_t needed, size_t more) noexcept nogil:
     """The block at that end with room for `needed` bytes, a new one if there is no other; NULL = no memory."""
     cdef list_block* block = self.head if at_head else self.tail
-    cdef size_t room
-    cdef size_t unused
-    if block != NULL and _fits(block, needed):
-        room = block.begin if at_head else block.capacity - block.end
-        if room >= needed:
-            return block
-        unused = block.capacity - _used(block)
-        if block.capacity < _budget or unused >= _used(block):
-            return _make_room(self, block, at_head, needed)
-    room = needed
+    cdef size_t room = needed
+    if block != NULL and _takes(block, at_head, needed):
+        return _make_room(self, block, at_head, needed, more)
+    if more:
+        room = max(needed, min(needed + more, _budget))
     if block != NULL and room < FIRST_BLOCK_BYTES:
         room = FIRST_BLOCK_BYTES
-    block = _block_new(self, room)
+    block = _block_new(room)
     if block == NULL:
         return NULL
     if at_head:
@@ -429,13 +506,20 @@ cdef list_block* _block_for_push(list_t* self, bint at_head, size_t needed) noex
     return block
 
 
-cdef int list_push(list_t* self, bint at_head, const char* element, size_t size) noexcept nogil:
+cdef int list_push(list_t* self, bint at_head, const char* element, size_t size, size_t more=0) noexcept nogil:
     cdef size_t needed = _packed_bytes(size)
+    cdef chain_t scratch
+    cdef chain_t* chain
     cdef list_block* block
-    if size > UINT32_MAX - 128:
+    if size > UINT32_MAX - 16384:
         return -1
-    block = _block_for_push(self, at_head, needed)
+    if packed_kind(self) == LONE and self.body != NULL and not _takes(<list_block*>self.body, at_head, needed):
+        if _make_chain(self) < 0:
+            return -1
+    chain = _open(self, &scratch)
+    block = _block_for_push(chain, at_head, needed, more)
     if block == NULL:
+        _close(self, chain)
         return -1
     if at_head:
         block.begin -= <uint32_t>needed
@@ -444,22 +528,28 @@ cdef int list_push(list_t* self, bint at_head, const char* element, size_t size)
         _write(_data(block) + block.end, element, size)
         block.end += <uint32_t>needed
     block.count += 1
-    _count_in(self, _outgrows_listpack(self, size), element, size)
+    _count_in(chain, _outgrows_listpack(chain, size), element, size)
+    _close(self, chain)
     return 0
 
 
 cdef int list_peek(const list_t* self, bint at_head, const char** element, size_t* size) noexcept nogil:
-    if self.length == 0:
+    cdef list_block* block = <list_block*>self.body
+    if packed_kind(self) == CHAIN:
+        block = (<chain_t*>self.body).head if at_head else (<chain_t*>self.body).tail
+    if block == NULL:
         return 0
     if at_head:
-        _read(_data(self.head) + self.head.begin, element, size)
+        _read(_data(block) + block.begin, element, size)
     else:
-        _read_back(_data(self.tail) + self.tail.end, element, size)
+        _read_back(_data(block) + block.end, element, size)
     return 1
 
 
 cdef int list_drop(list_t* self, bint at_head) noexcept nogil:
-    cdef list_block* block = self.head if at_head else self.tail
+    cdef chain_t scratch
+    cdef chain_t* chain = _open(self, &scratch)
+    cdef list_block* block = chain.head if at_head else chain.tail
     cdef const char* element
     cdef size_t size
     cdef size_t packed
@@ -472,16 +562,17 @@ cdef int list_drop(list_t* self, bint at_head) noexcept nogil:
         packed = _read_back(_data(block) + block.end, &element, &size)
         block.end -= <uint32_t>packed
     block.count -= 1
-    _count_out(self, element, size)
+    _count_out(chain, element, size)
     if block.count == 0:
-        _unlink(self, block)
-    _after_removal(self)
+        _unlink(chain, block)
+    _after_removal(chain)
+    _close(self, chain)
     return 1
 
 
 # -- places in the middle ----------------------------------------------------------------------------------------------
 
-cdef list_block* _block_of(const list_t* self, size_t* index) noexcept nogil:
+cdef list_block* _block_of(const chain_t* self, size_t* index) noexcept nogil:
     """The block that holds element `index` (< length), from the nearer end; `index` becomes its number in the block."""
     cdef list_block* block
     cdef size_t after
@@ -517,7 +608,7 @@ cdef size_t _offset_of(const list_block* block, size_t index) noexcept nogil:
     return offset
 
 
-cdef void list_seek(const list_t* self, size_t index, list_position* position) noexcept nogil:
+cdef void _seek(const chain_t* self, size_t index, list_position* position) noexcept nogil:
     cdef list_block* block
     if index >= self.length:
         position.block = self.tail
@@ -530,8 +621,13 @@ cdef void list_seek(const list_t* self, size_t index, list_position* position) n
     position.left = block.count - index
 
 
+cdef void list_seek(const list_t* self, size_t index, list_position* position) noexcept nogil:
+    cdef chain_t scratch
+    _seek(_open(<list_t*>self, &scratch), index, position)
+
+
 cdef int _insert_apart(
-    list_t* self, list_block* block, size_t at, size_t before, const char* element, size_t size
+    chain_t* self, list_block* block, size_t at, size_t before, const char* element, size_t size
 ) noexcept nogil:
     """Insert where the block has no room for it: the block is split at `at`, `before` elements from its start.
 
@@ -544,7 +640,7 @@ cdef int _insert_apart(
     cdef list_block* own
     cdef list_block* rest
     if front <= back and front + needed <= _budget and before < _count_limit:
-        own = _block_new(self, front + needed)               # [front element] [back]
+        own = _block_new(front + needed)               # [front element] [back]
         if own == NULL:
             return -1
         memcpy(_data(own), _data(block) + block.begin, front)
@@ -556,7 +652,7 @@ cdef int _insert_apart(
         block.count = <uint32_t>after
         return 0
     if back + needed <= _budget and after < _count_limit:
-        own = _block_new(self, back + needed)                # [front] [element back]
+        own = _block_new(back + needed)                # [front] [element back]
         if own == NULL:
             return -1
         _write(_data(own), element, size)
@@ -567,14 +663,14 @@ cdef int _insert_apart(
         block.end = <uint32_t>at
         block.count = <uint32_t>before
         return 0
-    own = _block_new(self, needed)                           # [front] [element] [back]
+    own = _block_new(needed)                           # [front] [element] [back]
     if own == NULL:
         return -1
     rest = NULL
     if front and back:
-        rest = _block_new(self, back)
+        rest = _block_new(back)
         if rest == NULL:
-            _block_free(self, own)
+            _block_free(own)
             return -1
         memcpy(_data(rest), _data(block) + at, back)
         rest.end = <uint32_t>back
@@ -590,14 +686,14 @@ cdef int _insert_apart(
 
 
 cdef int _insert_at(
-    list_t* self, list_block* block, size_t at, size_t before, const char* element, size_t size
+    chain_t* self, list_block* block, size_t at, size_t before, const char* element, size_t size
 ) noexcept nogil:
     """Insert at offset `at` of the block, `before` elements from its start; 0, -1 no memory."""
     cdef size_t needed = _packed_bytes(size)
     cdef bint converts = _outgrows_listpack(self, size)
     cdef size_t place
     cdef list_block* neighbour = NULL
-    if size > UINT32_MAX - 128:
+    if size > UINT32_MAX - 16384:
         return -1
     if not _fits(block, needed):
         # Between two blocks the other one may have room.
@@ -621,7 +717,7 @@ cdef int _insert_at(
     return 0
 
 
-cdef void _remove_at(list_t* self, list_block* block, size_t at) noexcept nogil:
+cdef void _remove_at(chain_t* self, list_block* block, size_t at) noexcept nogil:
     cdef const char* element
     cdef size_t size
     cdef size_t packed = _read(_data(block) + at, &element, &size)
@@ -631,7 +727,7 @@ cdef void _remove_at(list_t* self, list_block* block, size_t at) noexcept nogil:
     _settle_block(self, block)
 
 
-cdef int _put_at(list_t* self, size_t index, const char* element, size_t size) noexcept nogil:
+cdef int _put_at(chain_t* self, size_t index, const char* element, size_t size) noexcept nogil:
     """Replace element `index` (< length); 0, -1 no memory."""
     cdef size_t number = index
     cdef list_block* block = _block_of(self, &number)
@@ -641,7 +737,7 @@ cdef int _put_at(list_t* self, size_t index, const char* element, size_t size) n
     cdef size_t packed = _read(_data(block) + at, &old, &old_size)
     cdef size_t needed = _packed_bytes(size)
     cdef bint converts = _outgrows_listpack(self, size)
-    if size > UINT32_MAX - 128:
+    if size > UINT32_MAX - 16384:
         return -1
     if needed <= packed or _used(block) - packed + needed <= _budget:
         # What it cost in a listpack is computed before its bytes are overwritten.
@@ -671,7 +767,7 @@ cdef inline bint _equal(const char* a, size_t a_size, const char* b, size_t b_si
 
 
 cdef size_t _remove_from(
-    list_t* self, list_block* block, size_t at, const char* element, size_t size, size_t most
+    chain_t* self, list_block* block, size_t at, const char* element, size_t size, size_t most
 ) noexcept nogil:
     """Remove up to `most` elements equal to `element`, forward from offset `at` of the block; how many there were."""
     cdef list_block* next
@@ -718,7 +814,7 @@ cdef size_t _remove_from(
 
 
 cdef bint _find_from_tail(
-    const list_t* self, const char* element, size_t size, size_t most, list_block** block, size_t* at
+    const chain_t* self, const char* element, size_t size, size_t most, list_block** block, size_t* at
 ) noexcept nogil:
     """Where the `most`-th match from the tail begins, or the one nearest to the head if there are fewer."""
     cdef list_block* here = self.tail
@@ -738,7 +834,7 @@ cdef bint _find_from_tail(
     return matches > 0
 
 
-cdef size_t _remove_matches(list_t* self, const char* element, size_t size, int64_t count) noexcept nogil:
+cdef size_t _remove_matches(chain_t* self, const char* element, size_t size, int64_t count) noexcept nogil:
     cdef list_block* block = NULL
     cdef size_t at = 0
     cdef size_t most
@@ -751,19 +847,19 @@ cdef size_t _remove_matches(list_t* self, const char* element, size_t size, int6
     return _remove_from(self, block, at, element, size, most)
 
 
-cdef void _recount(list_t* self) noexcept nogil:
+cdef void _recount(chain_t* self) noexcept nogil:
     """Compute `listpack_bytes` anew, keeping the bit."""
-    cdef uint64_t total = LISTPACK_FRAME_BYTES | (self.listpack_bytes & list_is_quicklist_bit())
+    cdef uint64_t total = self.listpack_bytes & QUICKLIST
     cdef list_position position
     cdef const char* element
     cdef size_t size
-    list_seek(self, 0, &position)
-    while list_next(self, &position, &element, &size):
+    _seek(self, 0, &position)
+    while list_next(NULL, &position, &element, &size):
         total += _listpack_entry_bytes(element, size)
     self.listpack_bytes = total
 
 
-cdef void _cut(list_t* self, bint at_head, size_t count, bint counted) noexcept nogil:
+cdef void _cut(chain_t* self, bint at_head, size_t count, bint counted) noexcept nogil:
     """Drop `count` elements (<= length) at one end; `counted`: keep `listpack_bytes` while doing so."""
     cdef list_block* block
     cdef const char* element
@@ -790,7 +886,7 @@ cdef void _cut(list_t* self, bint at_head, size_t count, bint counted) noexcept 
             _unlink(self, block)
 
 
-cdef void _keep(list_t* self, size_t start, size_t end) noexcept nogil:
+cdef void _keep(chain_t* self, size_t start, size_t end) noexcept nogil:
     """Keep elements start … end - 1. Only the smaller one of what goes and what stays is looked at one by one."""
     cdef size_t dropped = self.length - (end - start)
     cdef bint counted = dropped <= end - start
@@ -803,10 +899,45 @@ cdef void _keep(list_t* self, size_t start, size_t end) noexcept nogil:
     _after_removal(self)
 
 
+# -- from outside, by index --------------------------------------------------------------------------------------------
+
+cdef int _insert(list_t* self, size_t index, const char* element, size_t size) noexcept nogil:
+    """Insert before element `index`, or behind the last one, in a list that is not empty; 0, -1 no memory."""
+    cdef chain_t scratch
+    cdef chain_t* chain
+    cdef list_block* block
+    cdef size_t number = index
+    cdef int status
+    if packed_kind(self) == LONE and not _fits(<list_block*>self.body, _packed_bytes(size)) and _make_chain(self) < 0:
+        return -1
+    chain = _open(self, &scratch)
+    if index == chain.length:
+        block, number = chain.tail, chain.tail.count
+    else:
+        block = _block_of(chain, &number)
+    status = _insert_at(chain, block, _offset_of(block, number), number, element, size)
+    _close(self, chain)
+    return status
+
+
+cdef int _put(list_t* self, size_t index, const char* element, size_t size) noexcept nogil:
+    """Replace element `index` (< length); 0, -1 no memory."""
+    cdef chain_t scratch
+    cdef chain_t* chain
+    cdef int status
+    if packed_kind(self) == LONE and not _fits(<list_block*>self.body, _packed_bytes(size)) and _make_chain(self) < 0:
+        return -1
+    chain = _open(self, &scratch)
+    status = _put_at(chain, index, element, size)
+    _close(self, chain)
+    return status
+
+
 # -- the handle --------------------------------------------------------------------------------------------------------
 
 cdef class List:
-    """A handle on a native list that the keyspace owns: valid until its key is deleted or overwritten."""
+    """A handle on a native list that the keyspace owns: valid until its key is deleted or overwritten, or its entry has
+    moved for another reason (see `workers.entry`)."""
 
     @staticmethod
     cdef List wrap(list_t* native):
@@ -816,20 +947,18 @@ cdef class List:
 
     @staticmethod
     def standalone() -> List:
-        """An empty list of its own, freed with the handle."""
-        cdef list_t* native = list_new()
-        if native == NULL:
-            raise MemoryError
-        cdef List handle = List.wrap(native)
-        handle.owned = True
+        """An empty list that is no key's."""
+        cdef List handle = List.__new__(List)
+        list_begin(&handle.own)
+        handle.native = &handle.own
         return handle
 
     def __dealloc__(self):
-        if self.owned:
+        if self.native == &self.own:
             list_free(self.native)
 
     def __len__(self) -> int:
-        return self.native.length
+        return list_len(self.native)
 
     cdef int _push(self, bint at_head, bytes element) except -1:
         if list_push(self.native, at_head, PyBytes_AS_STRING(element), PyBytes_GET_SIZE(element)) < 0:
@@ -860,8 +989,8 @@ cdef class List:
     cdef bint _normalise(self, index, size_t* number):
         """Count from the head what may be counted from the tail; whether it is inside."""
         if index < 0:
-            index += self.native.length
-        if index < 0 or index >= self.native.length:
+            index += list_len(self.native)
+        if index < 0 or index >= list_len(self.native):
             return False
         number[0] = index
         return True
@@ -883,7 +1012,7 @@ cdef class List:
         cdef size_t number
         if not self._normalise(index, &number):
             return False
-        if _put_at(self.native, number, PyBytes_AS_STRING(element), PyBytes_GET_SIZE(element)) < 0:
+        if _put(self.native, number, PyBytes_AS_STRING(element), PyBytes_GET_SIZE(element)) < 0:
             raise MemoryError
         return True
 
@@ -895,7 +1024,7 @@ cdef class List:
         cdef size_t size
         cdef size_t left
         start = max(start, 0)
-        stop = min(stop, <object>self.native.length - 1)
+        stop = min(stop, <object>list_len(self.native) - 1)
         if stop < start:
             return elements
         left = stop - start + 1
@@ -913,12 +1042,14 @@ cdef class List:
         :param limit: how many elements to look at (MAXLEN), 0 = all
         """
         cdef bint backward = rank < 0
-        cdef size_t skip = min(abs(rank), self.native.length + 1) - 1 if rank else 0
-        cdef size_t most = min(count, self.native.length) if count else self.native.length
-        cdef size_t looks = min(limit, self.native.length) if limit else self.native.length
+        cdef size_t skip = min(abs(rank), list_len(self.native) + 1) - 1 if rank else 0
+        cdef size_t most = min(count, list_len(self.native)) if count else list_len(self.native)
+        cdef size_t looks = min(limit, list_len(self.native)) if limit else list_len(self.native)
         cdef const char* wanted = PyBytes_AS_STRING(element)
         cdef size_t wanted_size = PyBytes_GET_SIZE(element)
-        cdef list_block* block = self.native.tail if backward else self.native.head
+        cdef chain_t scratch
+        cdef chain_t* chain = _open(self.native, &scratch)
+        cdef list_block* block = chain.tail if backward else chain.head
         cdef size_t look
         cdef size_t offset = 0
         cdef bint entering = True
@@ -941,7 +1072,7 @@ cdef class List:
             if skip:
                 skip -= 1
                 continue
-            places.append(self.native.length - 1 - look if backward else look)
+            places.append(list_len(self.native) - 1 - look if backward else look)
             if <size_t>len(places) >= most:
                 break
         return places
@@ -951,41 +1082,43 @@ cdef class List:
         cdef const char* new = PyBytes_AS_STRING(element)
         cdef const char* wanted = PyBytes_AS_STRING(pivot)
         cdef size_t wanted_size = PyBytes_GET_SIZE(pivot)
-        cdef list_block* block = self.native.head
+        cdef list_block* block = _first_block(self.native)
+        cdef size_t index = 0
         cdef size_t at
         cdef size_t number
-        cdef size_t packed
         cdef const char* found
         cdef size_t size
         while block != NULL:
             at = block.begin
             for number in range(block.count):
-                packed = _read(_data(block) + at, &found, &size)
+                at += _read(_data(block) + at, &found, &size)
                 if _equal(found, size, wanted, wanted_size):
-                    if after:
-                        at += packed
-                        number += 1
-                    if _insert_at(self.native, block, at, number, new, PyBytes_GET_SIZE(element)) < 0:
+                    if _insert(self.native, index + number + after, new, PyBytes_GET_SIZE(element)) < 0:
                         raise MemoryError
                     return True
-                at += packed
+            index += block.count
             block = block.next
         return False
 
     def remove(self, bytes element not None, count: int) -> int:
         """As LREM: count < 0 from the tail, 0 = all; how many were removed."""
-        cdef int64_t most = max(min(count, <object>self.native.length), -<object>self.native.length)
-        if self.native.length == 0:
-            return 0
-        return _remove_matches(self.native, PyBytes_AS_STRING(element), PyBytes_GET_SIZE(element), most)
+        cdef int64_t most = max(min(count, <object>list_len(self.native)), -<object>list_len(self.native))
+        cdef chain_t scratch
+        cdef chain_t* chain = _open(self.native, &scratch)
+        removed = _remove_matches(chain, PyBytes_AS_STRING(element), PyBytes_GET_SIZE(element), most)
+        _close(self.native, chain)
+        return removed
 
     def trim(self, start: int, stop: int) -> None:
         """Keep start … stop (normalised as for `range`; empty keeps nothing)."""
+        cdef chain_t scratch
+        cdef chain_t* chain = _open(self.native, &scratch)
         start = max(start, 0)
-        end = min(stop + 1, <object>self.native.length)
+        end = min(stop + 1, <object>list_len(self.native))
         if end <= start:
             start = end = 0
-        _keep(self.native, start, end)
+        _keep(chain, start, end)
+        _close(self.native, chain)
 
     def encoding(self) -> str:
         """``listpack`` or ``quicklist``."""
@@ -998,7 +1131,7 @@ cdef class List:
     def blocks(self) -> list[int]:
         """How many elements each block holds: for tests and DEBUG."""
         cdef list counts = []
-        cdef list_block* block = self.native.head
+        cdef list_block* block = _first_block(self.native)
         while block != NULL:
             counts.append(block.count)
             block = block.next
@@ -1009,11 +1142,12 @@ cdef class List:
 
         :raises AssertionError: one does not hold
         """
-        cdef list_block* block = self.native.head
+        cdef chain_t scratch
+        cdef chain_t* chain = _open(self.native, &scratch)
+        cdef list_block* block = chain.head
         cdef list_block* prev = NULL
         cdef size_t length = 0
-        cdef size_t memory = footprint(sizeof(list_t))
-        cdef uint64_t listpack_bytes = LISTPACK_FRAME_BYTES
+        cdef uint64_t listpack_bytes = 0
         cdef size_t offset
         cdef size_t number
         cdef const char* element
@@ -1025,7 +1159,6 @@ cdef class List:
             assert block.prev == prev, "back link"
             assert block.count > 0, "an empty block"
             assert block.begin < block.end <= block.capacity, "the elements lie outside the block"
-            memory += footprint(sizeof(list_block) + block.capacity)
             offset = block.begin
             for number in range(block.count):
                 packed = _read(_data(block) + offset, &element, &size)
@@ -1039,7 +1172,7 @@ cdef class List:
             length += block.count
             prev = block
             block = block.next
-        assert self.native.tail == prev, "tail"
-        assert self.native.length == length, f"length {self.native.length}, elements {length}"
-        assert self.native.memory == memory, f"memory {self.native.memory}, blocks {memory}"
-        assert (self.native.listpack_bytes & ~list_is_quicklist_bit()) == listpack_bytes, "size as a listpack"
+        assert chain.tail == prev, "tail"
+        assert chain.length == length, f"length {chain.length}, elements {length}"
+        assert packed_kind(self.native) == LONE or chain.head != chain.tail, "a chain of one block"
+        assert (chain.listpack_bytes & ~QUICKLIST) == listpack_bytes, "size as a listpack"

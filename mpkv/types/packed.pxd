@@ -1,15 +1,17 @@
-# Packed elements: how one element lies in memory, and the one block that holds all elements of a small value.
+# The head of a value, which lies in its key's entry, and the one block that holds all elements of a small value.
 #
 # An element is   size, bytes         of a set's member, or
 #                 size, bytes, size, bytes      of a hash's field and value,
-# sizes as LEB128 varints: one byte of overhead up to 127 bytes. Tables keep elements of the same form in their arena.
-
-from libc.stdint cimport uint8_t, uint32_t
+# sizes as LEB128 varints: one byte of overhead up to 127 bytes. Tables have elements of the same form as pieces.
+#
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy, memmove
 
-from mpkv.types.allocator cimport reallocate
+from mpkv.types.allocator cimport block_release, block_resize, block_room
+from mpkv.types.table cimport table_t
 
-# How a value is kept; the numbers are those of `set_encoding`.
+# How a value is kept. Hashes and sets are INTSET, PACKED or TABLE (the numbers are those of `set_encoding`), lists and
+# sorted sets have forms of their own.
 cdef enum:
     INTSET = 0
     PACKED = 1
@@ -19,16 +21,39 @@ cdef enum:
     # No part of an element has 2**40 bytes, so that sums of sizes cannot wrap. Requests are limited far below it.
     PART_SIZE_BITS = 40
     # Redis' safety limit of a listpack: beyond it a value becomes a table whatever the limits say.
-    BLOCK_SIZE_MAX = 1 << 30
+    BLOCK_SIZE_MAX = (1 << 30) - 1
+    BLOCK_COUNT_MAX = (1 << 24) - 1     # elements of a block
+    SLACK_MAX = 24              # bytes of a block that may be unused: less than that cannot be given back
 
-# 24 bytes, the most that fits glibc's smallest chunk
+    # packed_t.state: 30 bits of bytes in use, then
+    COUNT_SHIFT = 30            # 24 bits: elements of the block
+    KIND_SHIFT = 54             # how it is kept
+
+# 16 bytes: the two words that an entry has for a value. All zeroes is an empty value of kind 0.
 ctypedef struct packed_t:
-    void* body              # the block; the table_t when kind is TABLE; NULL when empty
-    uint32_t used           # bytes of the block that are in use
-    uint32_t capacity
-    uint32_t count          # elements (of a table: see table_t)
-    uint8_t kind
-    uint8_t width           # bytes per number of an intset
+    void* body                  # the block, NULL when empty; of a TABLE the word of a table_t
+    uint64_t state
+
+cdef inline int packed_kind(const packed_t* self) noexcept nogil:
+    return self.state >> KIND_SHIFT
+
+cdef inline size_t packed_used(const packed_t* self) noexcept nogil:
+    return self.state & BLOCK_SIZE_MAX
+
+cdef inline uint32_t packed_count(const packed_t* self) noexcept nogil:
+    return <uint32_t>(self.state >> COUNT_SHIFT & BLOCK_COUNT_MAX)
+
+cdef inline void packed_begin(packed_t* self, int kind) noexcept nogil:
+    """An empty value of this kind."""
+    self.body = NULL
+    self.state = <uint64_t>kind << KIND_SHIFT
+
+cdef inline void packed_add_count(packed_t* self, int64_t change) noexcept nogil:
+    self.state += <uint64_t>change << COUNT_SHIFT
+
+cdef inline table_t* packed_table(const packed_t* self) noexcept nogil:
+    """Of a TABLE."""
+    return <table_t*>&self.body
 
 ctypedef struct element_t:
     const char* key
@@ -94,37 +119,28 @@ cdef inline bint has_key(const char* at, const char* key, size_t size) noexcept 
     at = read_varint(at, &its_size)
     return its_size == size and memcmp(at, key, size) == 0
 
-cdef inline size_t _block_capacity(size_t needed) noexcept nogil:
-    """What to ask for: a whole malloc chunk (8 bytes are glibc's), and headroom once copying shows."""
-    if needed > 512:
-        needed += needed >> 4
-    if needed < 24:
-        return 24
-    return ((needed + 7) & ~<size_t>15) + 8
-
-cdef inline int packed_resize(packed_t* self, size_t needed) noexcept nogil:
-    """Make the block fit `needed` bytes (more than 0); 0, or -1 when there is no memory."""
-    cdef size_t capacity = _block_capacity(needed)
-    cdef void* block = reallocate(self.body, capacity)
-    if block == NULL:
-        return -1
-    self.body = block
-    self.capacity = <uint32_t>capacity
+cdef inline int packed_resize(packed_t* self, size_t used, int account) noexcept nogil:
+    """Let the block have `used` bytes in use; 0, or -1 when there is no memory for more, and then nothing has changed.
+    Less never fails. The caller has checked BLOCK_SIZE_MAX."""
+    cdef void* block
+    if not used <= block_room(self.body) <= used + SLACK_MAX:
+        block = block_resize(self.body, used, account)
+        if block == NULL:
+            return -1
+        self.body = block
+    self.state = (self.state & ~<uint64_t>BLOCK_SIZE_MAX) | used
     return 0
 
-cdef inline int packed_reserve(packed_t* self, size_t extra) noexcept nogil:
-    """Room for `extra` more bytes; 0, or -1 when there is no memory. The caller has checked BLOCK_SIZE_MAX."""
-    if self.capacity - self.used >= extra:
-        return 0
-    return packed_resize(self, self.used + extra)
+cdef inline void packed_free(packed_t* self, int account) noexcept nogil:
+    """Free the block."""
+    block_release(self.body, account)
+    self.body = NULL
 
-cdef inline void packed_cut(packed_t* self, size_t offset, size_t size) noexcept nogil:
-    """Take `size` bytes out and give memory back when half of the block is unused."""
+cdef inline void packed_cut(packed_t* self, size_t offset, size_t size, int account) noexcept nogil:
+    """Take `size` bytes out."""
     cdef char* block = <char*>self.body
-    memmove(block + offset, block + offset + size, self.used - offset - size)
-    self.used -= <uint32_t>size
-    if self.used and self.capacity > 2 * _block_capacity(self.used):
-        packed_resize(self, self.used)      # a refusal leaves it larger, no worse
+    memmove(block + offset, block + offset + size, packed_used(self) - offset - size)
+    packed_resize(self, packed_used(self) - size, account)
 
 cdef inline bint packed_find(
     const packed_t* self, const char* key, size_t size, bint pairs, size_t* offset
@@ -132,7 +148,7 @@ cdef inline bint packed_find(
     """Where the element with this key begins."""
     cdef const char* block = <const char*>self.body
     cdef const char* at = block
-    cdef const char* end = block + self.used
+    cdef const char* end = block + packed_used(self)
     cdef const char* begin
     cdef element_t element
     while at < end:
@@ -143,14 +159,13 @@ cdef inline bint packed_find(
             return True
     return False
 
-cdef inline int packed_append(packed_t* self, const element_t* element, bint pairs) noexcept nogil:
+cdef inline int packed_append(packed_t* self, const element_t* element, bint pairs, int account) noexcept nogil:
     """Append an element that is not there yet; 1, or -1 when there is no memory."""
-    cdef size_t size = element_size(element, pairs)
-    if packed_reserve(self, size) < 0:
+    cdef size_t used = packed_used(self)
+    if packed_resize(self, used + element_size(element, pairs), account) < 0:
         return -1
-    write_element(<char*>self.body + self.used, element, pairs)
-    self.used += <uint32_t>size
-    self.count += 1
+    write_element(<char*>self.body + used, element, pairs)
+    packed_add_count(self, 1)
     return 1
 
 cdef inline size_t packed_nth(const packed_t* self, size_t index, bint pairs) noexcept nogil:

@@ -1,18 +1,16 @@
-"""Packed elements: the check of a block's invariants. Everything else is inline, see packed.pxd."""
+"""The check of a packed block's invariants. Everything else is inline, see packed.pxd."""
 
 
 cdef const char* packed_check(const packed_t* self, bint pairs) noexcept nogil:
     """NULL, or which rule is broken."""
     cdef const char* at = <const char*>self.body
-    cdef const char* end = at + self.used
+    cdef const char* end = at + packed_used(self)
     cdef const char* later
     cdef element_t element
     cdef element_t other
     cdef size_t count = 0
-    if self.used > self.capacity:
+    if packed_used(self) > block_room(self.body):
         return "a block uses more than it has"
-    if (self.body == NULL) != (self.capacity == 0):
-        return "a block and its capacity disagree"
     while at < end:
         at = read_element(at, pairs, &element)
         count += 1
@@ -23,6 +21,6 @@ cdef const char* packed_check(const packed_t* self, bint pairs) noexcept nogil:
                 return "a block has one key twice"
     if at != end:
         return "a block's last element ends outside"
-    if count != self.count:
+    if count != packed_count(self):
         return "a block's count is wrong"
     return NULL

@@ -6,11 +6,22 @@ integers than set-max-intset-entries make a hashtable of it at once, and so does
 """
 
 from libc.stdint cimport int64_t
-from libc.string cimport memset
 
-from mpkv.types.allocator cimport allocate_zeroed, release
+from mpkv.types.allocator cimport SETS, block_footprint
 from mpkv.types.chance cimport below, random_bits
-from mpkv.types.footprint cimport footprint
+from mpkv.types.elements cimport (
+    elements_check,
+    elements_delete,
+    elements_find,
+    elements_free,
+    elements_free_some,
+    elements_from_packed,
+    elements_memory,
+    elements_next,
+    elements_put,
+    elements_random,
+    elements_scan,
+)
 from mpkv.types.intset cimport (
     INTEGER_TEXT_MAX,
     integer_of,
@@ -22,6 +33,7 @@ from mpkv.types.intset cimport (
     intset_remove,
 )
 from mpkv.types.packed cimport (
+    BLOCK_COUNT_MAX,
     BLOCK_SIZE_MAX,
     INTSET,
     PACKED,
@@ -29,28 +41,22 @@ from mpkv.types.packed cimport (
     TABLE,
     element_size,
     element_t,
+    packed_add_count,
     packed_append,
+    packed_begin,
     packed_check,
+    packed_count,
     packed_cut,
     packed_find,
+    packed_free,
+    packed_kind,
     packed_nth,
     packed_t,
+    packed_table,
+    packed_used,
     read_element,
 )
-from mpkv.types.table cimport (
-    table_check,
-    table_delete,
-    table_find,
-    table_free,
-    table_from_packed,
-    table_memory,
-    table_next,
-    table_put,
-    table_random,
-    table_scan,
-    table_slots,
-    table_t,
-)
+from mpkv.types.table cimport place_t, table_count
 
 cdef enum:
     INTEGER_WIDTH_MAX = 8
@@ -74,61 +80,50 @@ def set_limits(size_t intset_entries, size_t listpack_entries, size_t listpack_v
     _listpack_value_max = listpack_value
 
 
-cdef inline table_t* _table(const set_t* self) noexcept nogil:
-    return <table_t*>self.packed.body
-
-
-cdef set_t* set_new() noexcept nogil:
-    cdef set_t* self = <set_t*>allocate_zeroed(1, sizeof(set_t))
-    if self != NULL:
-        self.packed.kind = INTSET
-        self.packed.width = 2
-    return self
+cdef void set_begin(set_t* self) noexcept nogil:
+    packed_begin(self, INTSET)
 
 
 cdef void set_free(set_t* self) noexcept nogil:
-    if self.packed.kind == TABLE:
-        table_free(_table(self))
+    if packed_kind(self) == TABLE:
+        elements_free(packed_table(self), False)
     else:
-        release(self.packed.body)
-    release(self)
+        packed_free(self, SETS)
+
+
+cdef bint set_free_some(set_t* self, size_t* position, size_t members) noexcept nogil:
+    if packed_kind(self) == TABLE:
+        return elements_free_some(packed_table(self), <place_t*>position, members, False)
+    packed_free(self, SETS)
+    return True
 
 
 cdef size_t set_len(const set_t* self) noexcept nogil:
-    return _table(self).count if self.packed.kind == TABLE else self.packed.count
+    return table_count(packed_table(self)) if packed_kind(self) == TABLE else packed_count(self)
 
 
-cdef size_t set_memory(const set_t* self) noexcept nogil:
-    cdef size_t body = 0
-    if self.packed.kind == TABLE:
-        body = table_memory(_table(self))
-    elif self.packed.capacity:
-        body = footprint(self.packed.capacity)
-    return footprint(sizeof(set_t)) + body
+cdef size_t set_memory(const set_t* self, size_t samples) noexcept nogil:
+    if packed_kind(self) == TABLE:
+        return elements_memory(packed_table(self), samples, False)
+    return block_footprint(self.body)
 
 
 cdef int set_encoding(const set_t* self) noexcept nogil:
-    return self.packed.kind
+    return packed_kind(self)
 
 
 # From one representation to the next
-
-cdef void _become(set_t* self, int kind, packed_t* body) noexcept nogil:
-    release(self.packed.body)
-    self.packed = body[0]
-    self.packed.kind = kind
-
 
 cdef int _intset_to_packed(const set_t* self, packed_t* block) noexcept nogil:
     """All members as text in a block; -1 when there is no memory."""
     cdef char text[INTEGER_TEXT_MAX]
     cdef element_t element = element_t(&text[0], 0, NULL, 0)
     cdef size_t index
-    memset(block, 0, sizeof(packed_t))
-    for index in range(self.packed.count):
-        element.key_size = integer_text(intset_at(&self.packed, index), text)
-        if packed_append(block, &element, False) < 0:
-            release(block.body)
+    packed_begin(block, PACKED)
+    for index in range(packed_count(self)):
+        element.key_size = integer_text(intset_at(self, index), text)
+        if packed_append(block, &element, False, SETS) < 0:
+            packed_free(block, SETS)
             return -1
     return 0
 
@@ -137,7 +132,8 @@ cdef int _to_packed(set_t* self) noexcept nogil:
     cdef packed_t block
     if _intset_to_packed(self, &block) < 0:
         return -1
-    _become(self, PACKED, &block)
+    packed_free(self, SETS)
+    self[0] = block
     return 0
 
 
@@ -145,47 +141,48 @@ cdef int _to_table(set_t* self) noexcept nogil:
     """0, or -1 when there is no memory (unchanged)."""
     cdef packed_t texts
     cdef packed_t body
-    cdef table_t* table
-    memset(&body, 0, sizeof(packed_t))
-    if self.packed.kind == INTSET:
+    cdef int status
+    packed_begin(&body, TABLE)
+    if packed_kind(self) == INTSET:
         if _intset_to_packed(self, &texts) < 0:
             return -1
-        table = table_from_packed(&texts, False)
-        release(texts.body)
+        status = elements_from_packed(packed_table(&body), &texts, False)
+        packed_free(&texts, SETS)
     else:
-        table = table_from_packed(&self.packed, False)
-    if table == NULL:
+        status = elements_from_packed(packed_table(&body), self, False)
+    if status < 0:
         return -1
-    body.body = table
-    _become(self, TABLE, &body)
+    packed_free(self, SETS)
+    self[0] = body
     return 0
 
 
 cdef bint _intset_takes_one_more(const set_t* self) noexcept nogil:
     return (
-        self.packed.count < _intset_entries_max
-        and (<size_t>self.packed.count + 1) * INTEGER_WIDTH_MAX <= BLOCK_SIZE_MAX
+        packed_count(self) < min(_intset_entries_max, <size_t>BLOCK_COUNT_MAX)
+        and (<size_t>packed_count(self) + 1) * INTEGER_WIDTH_MAX <= BLOCK_SIZE_MAX
     )
 
 
 cdef bint _packed_takes_one_more(const set_t* self, const element_t* element) noexcept nogil:
     return (
-        self.packed.count < _listpack_entries_max
+        packed_count(self) < min(_listpack_entries_max, <size_t>BLOCK_COUNT_MAX)
         and element.key_size <= _listpack_value_max
-        and self.packed.used + element_size(element, False) <= BLOCK_SIZE_MAX
+        and packed_used(self) + element_size(element, False) <= BLOCK_SIZE_MAX
     )
 
 
 cdef bint _packed_would_take_all(const set_t* self, const element_t* element) noexcept nogil:
     """The same of an intset that would become text first; the longest text is that of the first or last number."""
     cdef char text[INTEGER_TEXT_MAX]
-    if self.packed.count == 0:
+    cdef size_t count = packed_count(self)
+    if count == 0:
         return _packed_takes_one_more(self, element)
     return (
         _packed_takes_one_more(self, element)
-        and integer_text(intset_at(&self.packed, 0), text) <= _listpack_value_max
-        and integer_text(intset_at(&self.packed, self.packed.count - 1), text) <= _listpack_value_max
-        and <size_t>self.packed.count * (INTEGER_TEXT_MAX + 1) + element_size(element, False) <= BLOCK_SIZE_MAX
+        and integer_text(intset_at(self, 0), text) <= _listpack_value_max
+        and integer_text(intset_at(self, count - 1), text) <= _listpack_value_max
+        and count * (INTEGER_TEXT_MAX + 1) + element_size(element, False) <= BLOCK_SIZE_MAX
     )
 
 
@@ -197,13 +194,13 @@ cdef int _add_to_intset(set_t* self, const element_t* element, bint* fits) noexc
     cdef size_t index
     cdef bint is_integer = integer_of(element.key, element.key_size, &number)
     fits[0] = True
-    if is_integer and intset_find(&self.packed, number, &index):
+    if is_integer and intset_find(self, number, &index):
         return 0
     if is_integer and _intset_takes_one_more(self):
-        return intset_add(&self.packed, number)
+        return intset_add(self, number)
     fits[0] = False
     # A full intset becomes a table even if a listpack could take it, unless it is new
-    if is_integer and self.packed.count:
+    if is_integer and packed_count(self):
         return _to_table(self)
     return _to_packed(self) if _packed_would_take_all(self, element) else _to_table(self)
 
@@ -211,10 +208,10 @@ cdef int _add_to_intset(set_t* self, const element_t* element, bint* fits) noexc
 cdef int _add_to_packed(set_t* self, const element_t* element, bint* fits) noexcept nogil:
     cdef size_t offset
     fits[0] = True
-    if packed_find(&self.packed, element.key, element.key_size, False, &offset):
+    if packed_find(self, element.key, element.key_size, False, &offset):
         return 0
     if _packed_takes_one_more(self, element):
-        return packed_append(&self.packed, element, False)
+        return packed_append(self, element, False, SETS)
     fits[0] = False
     return _to_table(self)
 
@@ -225,15 +222,15 @@ cdef int set_add(set_t* self, const char* member, size_t size) noexcept nogil:
     cdef int result
     if size >> PART_SIZE_BITS:
         return -1
-    if self.packed.kind == INTSET:
+    if packed_kind(self) == INTSET:
         result = _add_to_intset(self, &element, &fits)
         if fits or result < 0:
             return result
-    if self.packed.kind == PACKED:
+    if packed_kind(self) == PACKED:
         result = _add_to_packed(self, &element, &fits)
         if fits or result < 0:
             return result
-    return table_put(_table(self), &element)
+    return elements_put(packed_table(self), &element, False)
 
 
 cdef int set_remove(set_t* self, const char* member, size_t size) noexcept nogil:
@@ -241,15 +238,15 @@ cdef int set_remove(set_t* self, const char* member, size_t size) noexcept nogil
     cdef const char* at
     cdef size_t offset
     cdef int64_t number
-    if self.packed.kind == INTSET:
-        return integer_of(member, size, &number) and intset_remove(&self.packed, number)
-    if self.packed.kind == TABLE:
-        return table_delete(_table(self), member, size)
-    if not packed_find(&self.packed, member, size, False, &offset):
+    if packed_kind(self) == INTSET:
+        return integer_of(member, size, &number) and intset_remove(self, number)
+    if packed_kind(self) == TABLE:
+        return elements_delete(packed_table(self), member, size, False)
+    if not packed_find(self, member, size, False, &offset):
         return 0
-    at = <char*>self.packed.body + offset
-    packed_cut(&self.packed, offset, read_element(at, False, &element) - at)
-    self.packed.count -= 1
+    at = <char*>self.body + offset
+    packed_cut(self, offset, read_element(at, False, &element) - at, SETS)
+    packed_add_count(self, -1)
     return 1
 
 
@@ -257,34 +254,34 @@ cdef int set_contains(const set_t* self, const char* member, size_t size) noexce
     cdef element_t element
     cdef size_t offset
     cdef int64_t number
-    if self.packed.kind == INTSET:
-        return integer_of(member, size, &number) and intset_find(&self.packed, number, &offset)
-    if self.packed.kind == PACKED:
-        return packed_find(&self.packed, member, size, False, &offset)
-    return table_find(_table(self), member, size, &element)
+    if packed_kind(self) == INTSET:
+        return integer_of(member, size, &number) and intset_find(self, number, &offset)
+    if packed_kind(self) == PACKED:
+        return packed_find(self, member, size, False, &offset)
+    return elements_find(packed_table(self), member, size, &element, False)
 
 
 cdef void _show_integer(const set_t* self, size_t index, element_t* element) noexcept nogil:
     global _next_text
     element.key = &_texts[_next_text][0]
-    element.key_size = integer_text(intset_at(&self.packed, index), &_texts[_next_text][0])
+    element.key_size = integer_text(intset_at(self, index), &_texts[_next_text][0])
     _next_text = (_next_text + 1) % TEXTS
 
 
 cdef inline bint _next(const set_t* self, size_t* position, element_t* element) noexcept nogil:
-    """Positions are indexes of an intset, offsets in a block and slots of a table."""
+    """Positions are indexes of an intset, offsets in a block and places of a table."""
     cdef const char* block
-    if self.packed.kind == TABLE:
-        return table_next(_table(self), position, table_slots(_table(self)), element)
-    if self.packed.kind == INTSET:
-        if position[0] >= self.packed.count:
+    if packed_kind(self) == TABLE:
+        return elements_next(packed_table(self), <place_t*>position, element, False)
+    if packed_kind(self) == INTSET:
+        if position[0] >= packed_count(self):
             return False
         _show_integer(self, position[0], element)
         position[0] += 1
         return True
-    if position[0] >= self.packed.used:
+    if position[0] >= packed_used(self):
         return False
-    block = <const char*>self.packed.body
+    block = <const char*>self.body
     position[0] = read_element(block + position[0], False, element) - block
     return True
 
@@ -299,13 +296,13 @@ cdef int set_next(const set_t* self, size_t* position, const char** member, size
 
 cdef void _random(const set_t* self, unsigned long long random, element_t* element) noexcept nogil:
     cdef size_t offset
-    if self.packed.kind == TABLE:
-        table_random(_table(self), random, element)
-    elif self.packed.kind == INTSET:
-        _show_integer(self, below(random, self.packed.count), element)
+    if packed_kind(self) == TABLE:
+        elements_random(packed_table(self), random, element, False)
+    elif packed_kind(self) == INTSET:
+        _show_integer(self, below(random, packed_count(self)), element)
     else:
-        offset = packed_nth(&self.packed, below(random, self.packed.count), False)
-        read_element(<const char*>self.packed.body + offset, False, element)
+        offset = packed_nth(self, below(random, packed_count(self)), False)
+        read_element(<const char*>self.body + offset, False, element)
 
 
 cdef int set_random(const set_t* self, unsigned long long random, const char** member, size_t* size) noexcept nogil:
@@ -332,17 +329,14 @@ cdef class Set:
 
     @staticmethod
     def standalone():
-        """An empty set that its handle owns and frees."""
-        cdef set_t* native = set_new()
-        cdef Set self
-        if native == NULL:
-            raise MemoryError
-        self = Set.wrap(native)
-        self.owned = True
+        """An empty set that is no key's."""
+        cdef Set self = Set.__new__(Set)
+        set_begin(&self.own)
+        self.native = &self.own
         return self
 
     def __dealloc__(self):
-        if self.owned:
+        if self.native == &self.own:
             set_free(self.native)
 
     def __len__(self):
@@ -407,34 +401,25 @@ cdef class Set:
         return member
 
     def scan(self, cursor, count):
-        cdef element_t element
-        cdef size_t position
-        cdef size_t end
-        cdef list found = []
-        if self.native.packed.kind != TABLE:
+        if packed_kind(self.native) != TABLE:
             return 0, self.members()
-        if not 0 <= cursor < 1 << 64:
-            return 0, found
-        cursor = table_scan(_table(self.native), cursor, max(1, min(count, 1 << 32)), &position, &end)
-        while table_next(_table(self.native), &position, end, &element):
-            found.append(_member(&element))
-        return cursor, found
+        return elements_scan(packed_table(self.native), cursor, count, False)
 
     def encoding(self):
         return ENCODINGS[set_encoding(self.native)]
 
-    def memory(self):
-        """Bytes allocated for it."""
-        return set_memory(self.native)
+    def memory(self, size_t samples=0):
+        """Bytes allocated for it, judged by so many members if it is large; 0: by all."""
+        return set_memory(self.native, samples)
 
     def validate(self):
         """Check every invariant, and the counts against a walk (tests, DEBUG)."""
         cdef const char* broken
-        if self.native.packed.kind == TABLE:
-            broken = table_check(_table(self.native))
-        elif self.native.packed.kind == INTSET:
-            broken = intset_check(&self.native.packed)
+        if packed_kind(self.native) == TABLE:
+            broken = elements_check(packed_table(self.native), False)
+        elif packed_kind(self.native) == INTSET:
+            broken = intset_check(self.native)
         else:
-            broken = packed_check(&self.native.packed, False)
+            broken = packed_check(self.native, False)
         assert broken == NULL, (<bytes>broken).decode()
         assert len(self.members()) == len(self), "a walk does not return as many as there are"

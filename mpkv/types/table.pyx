@@ -1,415 +1,707 @@
-"""A hash table of packed elements, in order of their hashes: what large hashes and sets are kept in.
+"""The one hash table of this store: of keys, of the fields of a large hash, of the members of large sets and sorted
+sets.
 
-Open addressing with linear probing. A slot has 8 bytes: the *tag*, which is the upper half of the element's SipHash,
-and the element's place in the table's arena. The home of an element is the first `bits` bits of its tag, and the
-slots are in ascending order of tags: each element stands in its home or in the first place after it that this order
-leaves. There is no wrap-around; what the last homes cannot hold goes into a short *tail*. From the order follows
-everything else:
+What a table holds are pieces of memory (`allocator`) that carry their own names. It knows three things of each, in a
+word of 8 bytes::
 
-- A search ends at the first larger tag, found or not. Keys are compared only if all 32 bits agree.
-- Growing and shrinking is one pass from left to right over slots: no key is read and no hash is computed.
-- Deletion moves the rest of its cluster back by one: no tombstones.
-- A cursor of SCAN is a tag, "everything below was returned". It does not depend on the size of the table, so an
-  element that is there from the first step to the last is returned exactly once however often the table grows or
-  shrinks between.
+    63            46   45    44            0
+    | tag: 18 bits  | flag | address >> 3   |
 
-Considered: 48-bit pointers with 16 bits of hash (growing must hash every key anew), chaining as in Redis (16 bytes
-more per element), tombstones (break the order), reversed-bit cursors (return elements twice).
+The tag is a part of the name's SipHash. A word's *home* is its tag scaled to the number of homes, so homes are in the
+order of tags for any number of homes. A collision goes to the next free word, and words are kept in the order of their
+tags (O. Amble, D. E. Knuth, "Ordered hash tables", 1974). There is no wrapping round: behind the homes there are some
+words more, and they become more when they are used up. What must stay true:
+
+* words that are not 0 stand in ascending order of tags, none before its home;
+* there is no 0 between a word and its home.
+
+From this follows the rest. A search ends at a 0 or a larger tag; a name is only looked at if all bits of the tag
+agree. Deletion shifts what follows back by one, up to a word at its home: no tombstones. Growing and shrinking read
+words only, never a piece: they run at the speed of memory. Up to 15 words are the same with a single home, that is, a
+sorted array without gaps.
+
+**Segments.** Rebuilding a table of a million words takes milliseconds, in which nobody is served. So a table consists
+of segments of at most `SEGMENT_MAX` words; one that is full is split in two by the next bit of the hash, and an index
+of segments by the first bits of the hash is doubled when it must be (R. Fagin et al., "Extendible Hashing", 1979). A
+small table is a segment and nothing else. Segments that together have become small are joined again.
+
+Tags know the first bits of the hash at first. Deeper down these are the same for all in a segment, and say nothing;
+so at every third splitting the tags move on by three bits (`base`), for which the names of that segment are hashed
+again: some hundred microseconds. At any depth at least 16 bits of the tag count, against some three thousand words.
+
+**The order of all words is that of their hashes**, whatever has been split, joined or rebuilt. So SCAN needs no
+reversed-bit counter: a cursor is the first bits of the hash of the next word. Who stays is returned, and returned once
+unless segments are joined in between.
+
+Considered: chains as in Redis (16 bytes more for each), one large table that is rehashed in steps (two tables to look
+into while it lasts, and a step is due at every command), 16 bits of tag and 48 of address (an extra look at a piece for
+every eighth search), elements in an arena of their table, named by 32 bits (a table of elements of changing size must
+be compacted as a whole).
 """
 
-from libc.stdint cimport uint32_t, uint64_t
-from libc.string cimport memmove, memset
+from libc.string cimport memcpy, memmove, memset
 
-from mpkv.types.allocator cimport allocate_zeroed, reallocate, release
-from mpkv.types.arena cimport (
-    CHUNK_UNITS,
-    UNIT,
-    arena_check,
-    arena_close,
-    arena_give,
-    arena_is_wasteful,
-    arena_live_units,
-    arena_move,
-    arena_open,
-    arena_place,
-    arena_take,
-    arena_trim,
-    is_large,
-    large_footprint,
-    reference_t,
-    units_of,
-)
+from mpkv.types.allocator cimport allocate, block_footprint, block_release, block_resize, block_room, footprint, release
 from mpkv.types.chance cimport below, mix
-from mpkv.types.footprint cimport footprint
-from mpkv.types.packed cimport element_size, has_key, write_element
-from mpkv.types.siphash cimport siphash
 
 cdef extern from *:
-    void prefetch "__builtin_prefetch"(const void* address) noexcept nogil
+    void __builtin_prefetch(const void* address) noexcept nogil
 
 cdef enum:
-    BITS_MIN = 3
-    BITS_MAX = 31
-    TAG_BITS = 32
-    TAIL_MAX = 64               # to begin with: at load 0.85 one table in 10**9 needs more, and then it gets more
-    SCAN_SLOTS_PER_ELEMENT = 10     # how many slots a step may look at, as in Redis
-    AHEAD = 8                   # slots whose elements are on their way from memory when all are moved
-    COMPACT_MIN_UNITS = 512     # an arena of less than 4 KiB is not worth moving because of deletions
+    DENSE_MAX = 15              # words in a segment with a single home
+    SEGMENT_WORDS = 4094        # and the head: half a span of the allocator
+    SEGMENT_MAX = 3480          # 85 % of these
+    SPARE_WORDS = 2             # behind the last home, at least
+    BASE_STEP = 3
+    DEPTH_MAX = 20              # PREFIX_BITS - TAG_BITS: three thousand million words
+    JOINED_MAX = SEGMENT_MAX // 3       # two segments that are joined have no more together
+    SPARSE = JOINED_MAX // 8    # words for each place of an index, or fewer: much of it is empty
+    SCANNED_SEGMENTS = 16       # in one step of SCAN: they may be nearly empty
+    AHEAD = 8                   # names that are on their way from memory while words are hashed again
 
 cdef bint _keep_still = False
+# In a test small tables have many segments.
+cdef uint32_t _segment_max = SEGMENT_MAX
 
 
-def keep_still(bint still):
+def keep_still(bint still) -> None:
     """Do not move what need not be moved: while a snapshot child lives, every page that is written is copied."""
     global _keep_still
     _keep_still = still
 
 
-cdef inline uint32_t _tag_of(uint64_t slot) noexcept nogil:
-    return <uint32_t>(slot >> TAG_BITS)
+def set_segment_limit(int words) -> None:
+    """How many words make a segment split (tests); SEGMENT_MAX is the rule. Only while no table is large."""
+    global _segment_max
+    if not 1 <= words <= SEGMENT_MAX:
+        raise ValueError(words)
+    _segment_max = words
 
 
-cdef inline size_t _home(uint32_t tag, int bits) noexcept nogil:
-    return tag >> (TAG_BITS - bits)
+# --- Segments
 
 
-cdef inline const char* _element_at(const table_t* self, size_t index) noexcept nogil:
-    return arena_at(&self.arena, <reference_t>self.slots[index])
+cdef inline size_t _segment_bytes(uint32_t capacity) noexcept nogil:
+    return sizeof(segment_t) + 8 * <size_t>capacity
 
 
-cdef inline size_t _size_at(const table_t* self, size_t index) noexcept nogil:
-    """Of the element in this slot, in bytes."""
-    cdef const char* begin = _element_at(self, index)
-    cdef element_t element
-    return read_element(begin, self.pairs, &element) - begin
+cdef inline uint32_t _count_limit(uint32_t homes) noexcept nogil:
+    """How many words a segment takes before it is rebuilt: seven of eight homes, more while nothing should move."""
+    if homes == 1:
+        return DENSE_MAX
+    return homes - homes // (16 if _keep_still else 8)
 
 
-cdef inline bint _locate(const table_t* self, uint32_t tag, const char* key, size_t size, size_t* index) noexcept nogil:
-    """Whether the key is there, and the slot where it is or belongs."""
-    cdef const uint64_t* slot = self.slots + _home(tag, self.bits)
-    cdef bint found = False
-    while slot[0] and _tag_of(slot[0]) < tag:
-        slot += 1
-    while slot[0] and _tag_of(slot[0]) == tag:
-        if has_key(arena_at(&self.arena, <reference_t>slot[0]), key, size):
-            found = True
-            break
-        slot += 1
-    index[0] = slot - self.slots
-    return found
+cdef inline uint32_t _capacity_of(const segment_t* segment) noexcept nogil:
+    """As many words as its memory has room for, and no more than a segment may have."""
+    return <uint32_t>min((block_room(segment) - sizeof(segment_t)) // 8, <size_t>SEGMENT_WORDS)
 
 
-# Life
-
-cdef size_t _default_tail(int bits) noexcept nogil:
-    return min(<size_t>TAIL_MAX, <size_t>1 << (bits - 1))
-
-
-cdef bint _is_full(size_t count, int bits) noexcept nogil:
-    """Whether `count` elements are more than 85 % (95 % while nothing should move)."""
-    return count * 20 > (<size_t>1 << bits) * (19 if _keep_still else 17)
-
-
-cdef inline size_t _first_units(size_t count, size_t size) noexcept nogil:
-    """Of the arena: a guess that need not be right, and never more than one chunk."""
-    return min((size + count * (UNIT - 1)) // UNIT, <size_t>CHUNK_UNITS - 1)
-
-
-cdef table_t* table_new(size_t count, size_t size, bint pairs) noexcept nogil:
-    cdef table_t* self = <table_t*>allocate_zeroed(1, sizeof(table_t))
-    cdef int bits = BITS_MIN
-    if self == NULL:
+cdef segment_t* _new_segment(uint32_t homes, uint32_t capacity, uint8_t depth, int account) noexcept nogil:
+    cdef segment_t* segment = <segment_t*>block_resize(NULL, _segment_bytes(capacity), account)
+    if segment == NULL:
         return NULL
-    while _is_full(count, bits) and bits < BITS_MAX:
-        bits += 1
-    self.bits = bits
-    self.pairs = pairs
-    self.tail = <uint32_t>_default_tail(bits)
-    self.slots = <uint64_t*>allocate_zeroed(table_slots(self), sizeof(uint64_t))
-    if self.slots == NULL or arena_open(&self.arena, _first_units(count, size)) < 0:
-        release(self.slots)
-        release(self)
-        return NULL
-    return self
+    memset(segment, 0, block_room(segment))
+    segment.homes = <uint16_t>homes
+    segment.capacity = <uint16_t>_capacity_of(segment)
+    segment.depth = depth
+    segment.base = depth // BASE_STEP * BASE_STEP
+    return segment
 
 
-cdef table_t* table_from_packed(const packed_t* packed, bint pairs) noexcept nogil:
-    cdef const char* at = <const char*>packed.body
-    cdef const char* end = at + packed.used
-    cdef element_t element
-    # Twice the elements: whoever outgrows a block will not stop there
-    cdef table_t* self = table_new(<size_t>packed.count * 2, packed.used, pairs)
-    if self == NULL:
+cdef inline void _free_segment(segment_t* segment, int account) noexcept nogil:
+    block_release(segment, account)
+
+
+cdef inline uint32_t _homes_for(uint32_t count) noexcept nogil:
+    """For a segment that is laid out anew: seven tenths full, so that a quarter more fits before the next time."""
+    if count < DENSE_MAX:
+        return 1
+    return min(count + count * 3 // 7 + 1, <uint32_t>(SEGMENT_WORDS - 64))
+
+
+cdef segment_t* _rebuilt(const segment_t* old, uint32_t more, int account) noexcept nogil:
+    """A copy of a segment, laid out for `more` words than it has; NULL without memory, or when it would be too long."""
+    cdef uint64_t* words = segment_words(old)
+    cdef segment_t* fresh
+    cdef segment_t plan = old[0]
+    cdef uint32_t end = 0, index, home
+    plan.homes = <uint16_t>_homes_for(old.count + more)
+    for index in range(old.capacity):           # how far will it reach?
+        if words[index]:
+            home = home_of(&plan, words[index] & TAG_MASK)
+            end = (home if home > end else end) + 1
+    end = max(end, <uint32_t>plan.homes) + SPARE_WORDS
+    if end > SEGMENT_WORDS:
         return NULL
-    while at < end:
-        at = read_element(at, pairs, &element)
-        if table_put(self, &element) < 0:
-            table_free(self)
+    fresh = _new_segment(plan.homes, end, old.depth, account)
+    if fresh == NULL:
+        return NULL
+    fresh.count = old.count
+    fresh.flagged = old.flagged
+    end = 0
+    for index in range(old.capacity):
+        if words[index]:
+            home = home_of(fresh, words[index] & TAG_MASK)
+            end = home if home > end else end
+            segment_words(fresh)[end] = words[index]
+            end += 1
+    return fresh
+
+
+cdef segment_t* _resized_end(segment_t* old, uint32_t capacity, int account) noexcept nogil:
+    """The segment with more words after its last home, or without unused ones; it may have moved. NULL without memory,
+    and then nothing has changed."""
+    cdef uint32_t kept = min(capacity, <uint32_t>old.capacity)
+    cdef segment_t* segment = <segment_t*>block_resize(old, _segment_bytes(capacity), account)
+    if segment == NULL:
+        return NULL
+    segment.capacity = <uint16_t>_capacity_of(segment)
+    if segment.capacity > kept:
+        memset(segment_words(segment) + kept, 0, 8 * <size_t>(segment.capacity - kept))
+    return segment
+
+
+cdef inline bint _insert_word(segment_t* segment, uint64_t word) noexcept nogil:
+    """Put a word into its place; False: there is no free word behind it."""
+    cdef uint64_t* words = segment_words(segment)
+    cdef uint64_t tag = word & TAG_MASK
+    cdef uint32_t index = home_of(segment, tag)
+    cdef uint32_t gap
+    while index < segment.capacity and words[index] and (words[index] & TAG_MASK) <= tag:
+        index += 1
+    gap = index
+    while gap < segment.capacity and words[gap]:
+        gap += 1
+    if gap == segment.capacity:
+        return False
+    memmove(words + index + 1, words + index, <size_t>(gap - index) * 8)
+    words[index] = word
+    segment.count += 1
+    segment.flagged += (word & FLAG) != 0
+    return True
+
+
+# --- The index
+
+
+cdef inline size_t _index_bytes(uint64_t depth) noexcept nogil:
+    return sizeof(index_t) + (((<size_t>1 << depth) - 1) * sizeof(segment_t*))
+
+
+cdef void _place(table_t* self, uint64_t hash, segment_t* segment) noexcept nogil:
+    """Let a segment stand where its hashes lead."""
+    cdef index_t* index
+    cdef uint64_t first, at
+    if not has_index(self):
+        self.root = <size_t>segment
+        return
+    index = index_of(self)
+    first = (hash >> (64 - segment.depth)) << (index.depth - segment.depth) if segment.depth else 0
+    for at in range(first, first + (<uint64_t>1 << (index.depth - segment.depth))):
+        index.places[at] = segment
+
+
+cdef int _deepen(table_t* self, int account) noexcept nogil:
+    """An index for a lone segment, or one of twice as many places; -1 without memory."""
+    cdef uint64_t depth = index_of(self).depth + 1 if has_index(self) else 1
+    cdef index_t* old = index_of(self) if has_index(self) else NULL
+    cdef index_t* fresh = <index_t*>allocate(_index_bytes(depth), account)
+    cdef uint64_t at
+    if fresh == NULL:
+        return -1
+    fresh.depth = depth
+    fresh.count, fresh.flagged = table_count(self), table_flagged(self)
+    for at in range(<uint64_t>1 << depth):
+        fresh.places[at] = old.places[at >> 1] if old != NULL else <segment_t*>self.root
+    if old != NULL:
+        release(old, _index_bytes(old.depth), account)
+    self.root = <size_t>fresh | 1
+    return 0
+
+
+cdef void _flatten(table_t* self, int account) noexcept nogil:
+    """Halve the index as often as no segment needs its full depth; without memory for it it stays."""
+    cdef index_t* old
+    cdef index_t* fresh
+    cdef uint64_t at
+    while has_index(self):
+        old = index_of(self)
+        for at in range(<uint64_t>1 << old.depth):
+            if old.places[at].depth == old.depth:
+                return
+        if old.depth == 1:
+            self.root = <size_t>old.places[0]
+        else:
+            fresh = <index_t*>allocate(_index_bytes(old.depth - 1), account)
+            if fresh == NULL:
+                return
+            fresh.depth = old.depth - 1
+            fresh.count, fresh.flagged = old.count, old.flagged
+            for at in range(<uint64_t>1 << fresh.depth):
+                fresh.places[at] = old.places[at << 1]
+            self.root = <size_t>fresh | 1
+        release(old, _index_bytes(old.depth), account)
+
+
+cdef int _deal_out(
+    const segment_t* old, const pieces_t* pieces, segment_t* low, segment_t* high
+) noexcept nogil:
+    """Put a segment's words into its two halves; -1 if one of them is too short."""
+    cdef uint64_t* words = segment_words(old)
+    cdef uint64_t hash, word
+    cdef uint32_t index
+    cdef bint rebased = low.base != old.base
+    cdef segment_t* half
+    for index in range(old.capacity):
+        word = words[index]
+        if rebased and index + AHEAD < old.capacity and words[index + AHEAD]:
+            __builtin_prefetch(word_piece(words[index + AHEAD]))
+        if word == 0:
+            continue
+        if rebased:
+            hash = pieces.hash_of(word_piece(word))
+            half = high if hash >> (63 - old.depth) & 1 else low
+            word = (word & ~TAG_MASK) | (hash << half.base & TAG_MASK)
+        else:
+            half = high if word << (old.depth - old.base) >> 63 else low
+        if not _insert_word(half, word):
+            return -1
+    return 0
+
+
+cdef int _split(table_t* self, const pieces_t* pieces, segment_t* old, uint64_t hash) noexcept nogil:
+    """Divide a segment by the next bit of the hash; 0, or -1 without memory, and then nothing has changed."""
+    cdef uint32_t capacity = min(<uint32_t>SEGMENT_WORDS, old.capacity + 64)
+    cdef uint32_t homes
+    cdef segment_t* low
+    cdef segment_t* high
+    cdef uint64_t prefix
+    if old.depth >= DEPTH_MAX:
+        return -1
+    if (not has_index(self) or index_of(self).depth == old.depth) and _deepen(self, pieces.account) < 0:
+        return -1
+    homes = _homes_for(old.count // 2 + old.count // 8)
+    # Generously: in which half a word belongs is known when it has been hashed
+    low = _new_segment(homes, capacity, old.depth + 1, pieces.account)
+    high = _new_segment(homes, capacity, old.depth + 1, pieces.account)
+    if low == NULL or high == NULL or _deal_out(old, pieces, low, high) < 0:
+        if low != NULL:
+            _free_segment(low, pieces.account)
+        if high != NULL:
+            _free_segment(high, pieces.account)
+        _flatten(self, pieces.account)
+        return -1
+    low = _tightened(low, pieces.account)
+    high = _tightened(high, pieces.account)
+    prefix = hash >> (63 - old.depth) << (63 - old.depth)
+    _place(self, prefix & ~(<uint64_t>1 << (63 - old.depth)), low)
+    _place(self, prefix | (<uint64_t>1 << (63 - old.depth)), high)
+    _free_segment(old, pieces.account)
+    return 0
+
+
+cdef segment_t* _tightened(segment_t* segment, int account) noexcept nogil:
+    """The same words in as much memory as they need; without memory for that the segment itself."""
+    cdef segment_t* fresh = _rebuilt(segment, 0, account)
+    if fresh == NULL:
+        return segment
+    _free_segment(segment, account)
+    return fresh
+
+
+cdef segment_t* _joined(const segment_t* low, const segment_t* high, uint64_t first, int account) noexcept nogil:
+    """One segment of two neighbours; `first`: the bits of the hash that the low one shares. NULL without memory."""
+    cdef const segment_t* half = low
+    cdef uint32_t count = <uint32_t>low.count + high.count
+    cdef uint32_t homes = _homes_for(count)
+    cdef segment_t* fresh = _new_segment(
+        homes, max(homes + 64, count + SPARE_WORDS), low.depth - 1, account
+    )
+    cdef uint64_t word, known
+    cdef uint32_t index
+    if fresh == NULL:
+        return NULL
+    while True:
+        # what the tags of both leave out and that of the joined segment has: the bits before them
+        known = (first | (half == high)) << (64 - half.depth) << fresh.base & TAG_MASK
+        for index in range(half.capacity):
+            word = segment_words(half)[index]
+            if word and half.base != fresh.base:
+                word = (word & ~TAG_MASK) | known | ((word & TAG_MASK) >> BASE_STEP & TAG_MASK)
+            if word and not _insert_word(fresh, word):
+                _free_segment(fresh, account)
+                return NULL
+        if half == high:
+            return fresh
+        half = high
+
+
+# --- Putting in and taking out
+
+
+cdef int table_insert(
+    table_t* self, const pieces_t* pieces, uint64_t hash, const void* piece, bint flag
+) noexcept nogil:
+    cdef segment_t* segment = segment_for(self, hash)
+    cdef segment_t* fresh
+    cdef uint64_t word
+    if segment == NULL:
+        segment = _new_segment(1, 1, 0, pieces.account)
+        if segment == NULL:
+            return -1
+        self.root = <size_t>segment
+    while segment.count >= _segment_max:
+        if _split(self, pieces, segment, hash) < 0:
+            return -1
+        segment = segment_for(self, hash)
+    if segment.count >= _count_limit(segment.homes):
+        fresh = _rebuilt(segment, 1, pieces.account)
+        if fresh != NULL:
+            _free_segment(segment, pieces.account)
+            _place(self, hash, fresh)
+        elif _split(self, pieces, segment, hash) < 0:       # it would be too long, or there is no memory
+            return -1
+        segment = segment_for(self, hash)
+    word = make_word(hash << segment.base, piece, flag)
+    while not _insert_word(segment, word):
+        segment = _lengthened(self, pieces, segment, hash)
+        if segment == NULL:
+            return -1
+        word = make_word(hash << segment.base, piece, flag)
+    if has_index(self):
+        index_of(self).count += 1
+        index_of(self).flagged += flag
+    return 0
+
+
+cdef segment_t* _lengthened(table_t* self, const pieces_t* pieces, segment_t* segment, uint64_t hash) noexcept nogil:
+    """The segment for this hash with more words behind its last home, or divided; NULL without memory."""
+    cdef uint32_t extra = 1 if segment.homes == 1 else 2 * SPARE_WORDS + segment.capacity // 64
+    cdef segment_t* fresh
+    if segment.capacity == SEGMENT_WORDS:
+        if _split(self, pieces, segment, hash) < 0:
             return NULL
-    return self
+        return segment_for(self, hash)
+    fresh = _resized_end(segment, min(<uint32_t>SEGMENT_WORDS, segment.capacity + extra), pieces.account)
+    if fresh != NULL:
+        _place(self, hash, fresh)
+    return fresh
 
 
-cdef void table_free(table_t* self) noexcept nogil:
-    cdef size_t index
-    for index in range(table_slots(self)):
-        if is_large(<reference_t>self.slots[index]):
-            release(arena_at(&self.arena, <reference_t>self.slots[index]))
-    arena_close(&self.arena)
-    release(self.slots)
-    release(self)
+cdef void table_remove(table_t* self, const pieces_t* pieces, uint64_t hash, uint64_t* word) noexcept nogil:
+    cdef segment_t* segment = segment_for(self, hash)
+    cdef uint64_t* words = segment_words(segment)
+    cdef uint32_t index = <uint32_t>(word - words)
+    cdef uint32_t end = index + 1
+    cdef bint flag = (word[0] & FLAG) != 0
+    while end < segment.capacity and words[end] and home_of(segment, words[end] & TAG_MASK) < end:
+        end += 1
+    memmove(words + index, words + index + 1, <size_t>(end - index - 1) * 8)
+    words[end - 1] = 0
+    segment.count -= 1
+    segment.flagged -= flag
+    if has_index(self):
+        index_of(self).count -= 1
+        index_of(self).flagged -= flag
+        if index_of(self).count == 0:
+            table_close(self, pieces.account)
+        elif not _keep_still:
+            _join(self, pieces, segment, hash)
+            if has_index(self) and index_of(self).count < (<uint64_t>1 << index_of(self).depth) * SPARSE:
+                _join_another(self, pieces)
+    elif segment.count == 0:
+        _free_segment(segment, pieces.account)
+        self.root = 0
+    elif not _keep_still:
+        _shrink(self, segment, hash, pieces.account)
+
+
+cdef void _shrink(table_t* self, segment_t* segment, uint64_t hash, int account) noexcept nogil:
+    """Give memory back when a segment has become much too large; without memory for a smaller one it stays."""
+    cdef segment_t* fresh
+    if segment.homes == 1:
+        if segment.capacity > segment.count + 6:        # a dense one is empty at its end
+            _place(self, hash, _resized_end(segment, segment.count, account))
+    elif segment.count < segment.homes // 3:
+        fresh = _rebuilt(segment, 0, account)
+        if fresh != NULL:
+            _free_segment(segment, account)
+            _place(self, hash, fresh)
+
+
+cdef void _join(table_t* self, const pieces_t* pieces, segment_t* segment, uint64_t hash) noexcept nogil:
+    """Join a segment with its other half if both have become small, or let it shrink."""
+    cdef index_t* index = index_of(self)
+    cdef uint64_t own = hash >> (64 - segment.depth)
+    cdef uint64_t first = own & ~<uint64_t>1                # the low half's bits
+    cdef segment_t* other = index.places[(own ^ 1) << (index.depth - segment.depth)]
+    cdef segment_t* low
+    cdef segment_t* high
+    cdef segment_t* fresh
+    if other.depth != segment.depth or <uint32_t>segment.count + other.count > min(
+        <uint32_t>JOINED_MAX, _segment_max // 3
+    ):
+        _shrink(self, segment, hash, pieces.account)
+        return
+    low, high = (segment, other) if own == first else (other, segment)
+    fresh = _joined(low, high, first, pieces.account)
+    if fresh == NULL:
+        return
+    _place(self, hash, _tightened(fresh, pieces.account))
+    _free_segment(low, pieces.account)
+    _free_segment(high, pieces.account)
+    _flatten(self, pieces.account)
+
+
+cdef void _join_another(table_t* self, const pieces_t* pieces) noexcept nogil:
+    """Of a table that is nearly empty join segments from which nothing more may ever be deleted, one at a time."""
+    cdef uint64_t at = mix(index_of(self).count) >> (64 - index_of(self).depth)
+    _join(self, pieces, index_of(self).places[at], at << (64 - index_of(self).depth))
+
+
+cdef void table_exchange(table_t* self, uint64_t hash, uint64_t* word, const void* piece, bint flag) noexcept nogil:
+    cdef segment_t* segment = segment_for(self, hash)
+    cdef int change = <int>flag - <int>((word[0] & FLAG) != 0)
+    segment.flagged = <uint16_t>(segment.flagged + change)
+    if has_index(self):
+        index_of(self).flagged += change
+    word[0] = make_word(word[0], piece, flag)
+
+
+cdef void table_close(table_t* self, int account) noexcept nogil:
+    cdef index_t* index
+    cdef segment_t* segment
+    cdef uint64_t at = 0, places
+    if not has_index(self):
+        if self.root:
+            _free_segment(<segment_t*>self.root, account)
+        self.root = 0
+        return
+    index = index_of(self)
+    while at < <uint64_t>1 << index.depth:
+        segment = index.places[at]
+        places = <uint64_t>1 << (index.depth - segment.depth)
+        _free_segment(segment, account)
+        at += places
+    release(index, _index_bytes(index.depth), account)
+    self.root = 0
 
 
 cdef size_t table_memory(const table_t* self) noexcept nogil:
-    return footprint(sizeof(table_t)) + footprint(table_slots(self) * sizeof(uint64_t)) + self.arena.memory
+    cdef index_t* index
+    cdef size_t memory
+    cdef uint64_t at = 0
+    if not has_index(self):
+        return block_footprint(<void*>self.root)
+    index = index_of(self)
+    memory = footprint(index, _index_bytes(index.depth))
+    while at < <uint64_t>1 << index.depth:
+        memory += block_footprint(index.places[at])
+        at += <uint64_t>1 << (index.depth - index.places[at].depth)
+    return memory
 
 
-# Size
-
-cdef size_t _place_all(const table_t* self, int bits, uint64_t* slots) noexcept nogil:
-    """Where a capacity of 1 << bits has every slot, written to `slots` unless NULL; returns the last cluster's end."""
-    cdef size_t end = 0
-    cdef size_t home
-    cdef size_t index
-    cdef uint64_t slot
-    for index in range(table_slots(self)):
-        slot = self.slots[index]
-        if slot == 0:
-            continue
-        home = _home(_tag_of(slot), bits)
-        if end < home:
-            end = home
-        if slots != NULL:
-            slots[end] = slot
-        end += 1
-    return end
+# --- Walks
 
 
-cdef int _resize(table_t* self, int bits) noexcept nogil:
-    """0, or -1 when there is no memory (unchanged)."""
-    cdef size_t capacity = <size_t>1 << bits
-    cdef size_t end = _place_all(self, bits, NULL)
-    cdef size_t tail = _default_tail(bits)
-    cdef uint64_t* slots
-    if end + 1 > capacity + tail:
-        tail = end + 1 - capacity
-    slots = <uint64_t*>allocate_zeroed(capacity + tail, sizeof(uint64_t))
-    if slots == NULL:
-        return -1
-    _place_all(self, bits, slots)
-    release(self.slots)
-    self.slots = slots
-    self.bits = bits
-    self.tail = <uint32_t>tail
-    return 0
+cdef inline segment_t* _segment_at(const table_t* self, uint32_t at) noexcept nogil:
+    """NULL behind the last one."""
+    if has_index(self):
+        return index_of(self).places[at] if at < <uint64_t>1 << index_of(self).depth else NULL
+    return <segment_t*>self.root if at == 0 else NULL
 
 
-cdef int _lengthen_tail(table_t* self) noexcept nogil:
-    cdef size_t size = table_slots(self)
-    cdef uint64_t* slots = <uint64_t*>reallocate(self.slots, (size + self.tail) * sizeof(uint64_t))
-    if slots == NULL:
-        return -1
-    memset(slots + size, 0, self.tail * sizeof(uint64_t))
-    self.slots = slots
-    self.tail *= 2
-    return 0
+cdef inline uint32_t _places_of(const table_t* self, const segment_t* segment) noexcept nogil:
+    return <uint32_t>1 << (index_of(self).depth - segment.depth) if has_index(self) else 1
 
 
-cdef void _compact(table_t* self) noexcept nogil:
-    """Move all elements to a fresh arena of the right size; without memory for it everything stays."""
-    cdef size_t slots = table_slots(self)
-    cdef arena_t fresh
-    cdef size_t index
-    cdef uint64_t slot
-    if arena_open(&fresh, arena_live_units(&self.arena)) < 0:
+cdef inline uint64_t* _next_in_segment(const segment_t* segment, place_t* place) noexcept nogil:
+    cdef uint64_t* words = segment_words(segment)
+    while place.word < segment.capacity:
+        place.word += 1
+        if words[place.word - 1]:
+            return words + place.word - 1
+    return NULL
+
+
+cdef uint64_t* table_next(const table_t* self, place_t* place) noexcept nogil:
+    cdef segment_t* segment = _segment_at(self, place.segment)
+    cdef uint64_t* word
+    while segment != NULL:
+        word = _next_in_segment(segment, place)
+        if word != NULL:
+            return word
+        place.segment += _places_of(self, segment)
+        place.word = 0
+        segment = _segment_at(self, place.segment)
+    return NULL
+
+
+cdef void table_scan(const table_t* self, uint64_t prefix, uint64_t count, scan_t* scan) noexcept nogil:
+    scan.left = count
+    scan.last = 0
+    scan.segments = SCANNED_SEGMENTS
+    scan.next = 0
+    scan.place = place_t(0, 0)
+    if self.root:
+        table_seek(self, prefix, &scan.place)
+
+
+cdef uint64_t* table_scan_next(const table_t* self, scan_t* scan) noexcept nogil:
+    cdef segment_t* segment = _segment_at(self, scan.place.segment)
+    cdef uint64_t* word
+    cdef uint64_t prefix
+    while segment != NULL:
+        word = _next_in_segment(segment, &scan.place)
+        if word != NULL:
+            prefix = place_prefix(self, &scan.place, word[0])
+            if scan.left == 0 and prefix != scan.last:
+                scan.next = prefix
+                return NULL
+            scan.last = prefix
+            scan.left -= scan.left != 0
+            return word
+        scan.place.segment += _places_of(self, segment)
+        scan.place.word = 0
+        segment = _segment_at(self, scan.place.segment)
+        scan.segments -= 1
+        if segment != NULL and scan.segments == 0:
+            scan.next = <uint64_t>scan.place.segment << (PREFIX_BITS - index_of(self).depth)
+            return NULL
+    return NULL
+
+
+cdef void table_seek(const table_t* self, uint64_t prefix, place_t* place) noexcept nogil:
+    cdef uint64_t hash = prefix << (64 - PREFIX_BITS)
+    cdef segment_t* segment = segment_for(self, hash)
+    cdef uint64_t tag
+    place.segment = place.word = 0
+    if segment == NULL:
         return
-    for index in range(slots):
-        slot = self.slots[index]
-        if index + AHEAD < slots and self.slots[index + AHEAD]:
-            prefetch(arena_place(&self.arena, <reference_t>self.slots[index + AHEAD]))
-        if slot:
-            self.slots[index] = (slot >> TAG_BITS << TAG_BITS) | arena_move(
-                &self.arena, <reference_t>slot, _size_at(self, index), &fresh
-            )
-    arena_close(&self.arena)
-    self.arena = fresh
-    arena_trim(&self.arena)
+    if has_index(self):
+        place.segment = <uint32_t>(hash >> (64 - index_of(self).depth))
+        place.segment -= place.segment & (_places_of(self, segment) - 1)
+    tag = hash << segment.base & TAG_MASK
+    place.word = home_of(segment, tag)
+    while place.word < segment.capacity and segment_words(segment)[place.word] and (
+        segment_words(segment)[place.word] & TAG_MASK
+    ) < tag:
+        place.word += 1
 
 
-cdef void _settle(table_t* self) noexcept nogil:
-    """After a deletion: give memory back when most of it is unused."""
-    cdef int bits = self.bits
-    if _keep_still:
-        return
-    if bits > BITS_MIN and <size_t>self.count * 10 < <size_t>1 << bits:
-        while bits > BITS_MIN and not _is_full(<size_t>self.count * 2, bits - 1):
-            bits -= 1
-        _resize(self, bits)
-    if self.arena.free_units > COMPACT_MIN_UNITS and self.arena.free_units > arena_live_units(&self.arena):
-        _compact(self)
+cdef uint64_t place_prefix(const table_t* self, const place_t* place, uint64_t word) noexcept nogil:
+    cdef segment_t* segment = _segment_at(self, place.segment)
+    cdef uint64_t prefix = word >> TAG_SHIFT << (PREFIX_BITS - TAG_BITS) >> segment.base
+    if segment.base:
+        prefix |= <uint64_t>place.segment >> (index_of(self).depth - segment.base) << (PREFIX_BITS - segment.base)
+    return prefix
 
 
-# Elements
-
-cdef bint table_find(const table_t* self, const char* key, size_t size, element_t* element) noexcept nogil:
-    cdef size_t index
-    if not _locate(self, <uint32_t>(siphash(key, size) >> TAG_BITS), key, size, &index):
-        return False
-    read_element(_element_at(self, index), self.pairs, element)
-    return True
-
-
-cdef reference_t _take(table_t* self, size_t size) noexcept nogil:
-    if not _keep_still and arena_is_wasteful(&self.arena, size):
-        _compact(self)
-    return arena_take(&self.arena, size)
-
-
-cdef int _replace(table_t* self, size_t index, const element_t* element) noexcept nogil:
-    """Give the element in this slot a new value: in place if it needs as many units."""
-    cdef size_t old_size = _size_at(self, index)
-    cdef size_t size = element_size(element, self.pairs)
-    cdef reference_t reference = <reference_t>self.slots[index]
-    cdef uint64_t tag = self.slots[index] >> TAG_BITS
-    if units_of(size) != units_of(old_size):
-        reference = _take(self, size)
-        if reference == 0:
-            return -1
-        arena_give(&self.arena, <reference_t>self.slots[index], old_size)
-        self.slots[index] = tag << TAG_BITS | reference
-    write_element(arena_at(&self.arena, reference), element, self.pairs)
-    return 0
-
-
-cdef int _insert(table_t* self, size_t index, uint32_t tag, const element_t* element) noexcept nogil:
-    """Put a new element into this slot; the cluster from there on moves by one."""
-    cdef reference_t reference
-    cdef size_t gap = index
-    while self.slots[gap]:
-        gap += 1
-    if gap + 1 == table_slots(self) and _lengthen_tail(self) < 0:
-        return -1
-    reference = _take(self, element_size(element, self.pairs))
-    if reference == 0:
-        return -1
-    write_element(arena_at(&self.arena, reference), element, self.pairs)
-    memmove(self.slots + index + 1, self.slots + index, (gap - index) * sizeof(uint64_t))
-    self.slots[index] = <uint64_t>tag << TAG_BITS | reference
-    self.count += 1
-    return 1
-
-
-cdef int table_put(table_t* self, const element_t* element) noexcept nogil:
-    cdef uint32_t tag = <uint32_t>(siphash(element.key, element.key_size) >> TAG_BITS)
-    cdef size_t index
-    if _locate(self, tag, element.key, element.key_size, &index):
-        return _replace(self, index, element) if self.pairs else 0
-    if _is_full(<size_t>self.count + 1, self.bits):
-        if self.bits == BITS_MAX or _resize(self, self.bits + 1) < 0:
-            return -1
-        _locate(self, tag, element.key, element.key_size, &index)
-    return _insert(self, index, tag, element)
-
-
-cdef bint table_delete(table_t* self, const char* key, size_t size) noexcept nogil:
-    cdef size_t index
-    cdef size_t gap
-    if not _locate(self, <uint32_t>(siphash(key, size) >> TAG_BITS), key, size, &index):
-        return False
-    arena_give(&self.arena, <reference_t>self.slots[index], _size_at(self, index))
-    gap = index + 1
-    while self.slots[gap] and _home(_tag_of(self.slots[gap]), self.bits) < gap:
-        gap += 1
-    memmove(self.slots + index, self.slots + index + 1, (gap - 1 - index) * sizeof(uint64_t))
-    self.slots[gap - 1] = 0
-    self.count -= 1
-    _settle(self)
-    return True
-
-
-cdef void table_random(const table_t* self, uint64_t random, element_t* element) noexcept nogil:
-    # Try slots until one is not empty: this, and not the first element after a random slot, is fair
-    cdef size_t slots = table_slots(self)
-    cdef size_t index = below(random, slots)
-    while self.slots[index] == 0:
-        random = mix(random)
-        index = below(random, slots)
-    read_element(_element_at(self, index), self.pairs, element)
-
-
-cdef inline bint _may_stop(const table_t* self, size_t index) noexcept nogil:
-    """Whether a cursor can name this slot: empty and a home, or of another tag than the slot before."""
-    if self.slots[index] == 0:
-        return index < <size_t>1 << self.bits
-    return index == 0 or _tag_of(self.slots[index - 1]) != _tag_of(self.slots[index])
-
-
-cdef uint64_t table_scan(
-    const table_t* self, uint64_t cursor, uint64_t count, size_t* first, size_t* last
-) noexcept nogil:
-    cdef size_t end = table_slots(self)
-    cdef size_t index
-    cdef uint64_t looks
-    first[0] = last[0] = 0
-    if cursor >> TAG_BITS:
-        return 0
-    count = max(<uint64_t>1, min(count, <uint64_t>1 << TAG_BITS))
-    looks = count * SCAN_SLOTS_PER_ELEMENT
-    index = _home(<uint32_t>cursor, self.bits)
-    while self.slots[index] and _tag_of(self.slots[index]) < cursor:
-        index += 1
-    first[0] = index
-    while index < end:
-        if (count == 0 or looks == 0) and _may_stop(self, index):
-            break
-        if self.slots[index] and count:
-            count -= 1
-        if looks:
-            looks -= 1
-        index += 1
-    last[0] = index
-    if index == end:
-        return 0
-    if self.slots[index]:
-        return _tag_of(self.slots[index])
-    return <uint64_t>index << (TAG_BITS - self.bits)
-
-
-# Invariants
-
-cdef const char* table_check(const table_t* self) noexcept nogil:
-    cdef size_t slots = table_slots(self)
-    cdef size_t live_units = 0
-    cdef size_t large_bytes = 0
-    cdef size_t count = 0
-    cdef size_t size
-    cdef size_t index
-    cdef size_t home
-    cdef size_t end = 0             # where the cluster before this slot ends
-    cdef uint32_t tag
-    cdef element_t element
-    if self.slots[slots - 1]:
-        return "the last slot is not empty"
-    for index in range(slots):
-        if self.slots[index] == 0:
-            continue
-        count += 1
-        tag = _tag_of(self.slots[index])
-        home = _home(tag, self.bits)
-        if index != max(home, end):
-            return "an element is not in the first place that is its own"
-        if index and self.slots[index - 1] and _tag_of(self.slots[index - 1]) > tag:
-            return "tags are not in ascending order"
-        end = index + 1
-        size = read_element(_element_at(self, index), self.pairs, &element) - _element_at(self, index)
-        if <uint32_t>(siphash(element.key, element.key_size) >> TAG_BITS) != tag:
-            return "a tag is not that of its element"
-        if is_large(<reference_t>self.slots[index]):
-            large_bytes += large_footprint(size)
-            live_units += 1
+cdef uint64_t* table_random(const table_t* self, uint64_t random) noexcept nogil:
+    # Words of a segment, or segments, that are empty are not passed over but drawn again: only this is fair. A segment
+    # that stands in more places is drawn as many times as often, so its words are drawn out of as many times more.
+    cdef segment_t* segment
+    cdef uint64_t at, range_
+    while True:
+        if has_index(self):
+            segment = index_of(self).places[below(random, <uint64_t>1 << index_of(self).depth)]
+            range_ = <uint64_t>SEGMENT_WORDS << (index_of(self).depth - segment.depth)
+            random = mix(random)
         else:
-            live_units += units_of(size)
-    if count != self.count:
-        return "the count is not that of the slots"
-    if count * 20 > (<size_t>1 << self.bits) * 19:
-        return "a table is fuller than it may be"
-    return arena_check(&self.arena, live_units, large_bytes)
+            segment = <segment_t*>self.root
+            range_ = segment.capacity
+        at = below(random, range_)
+        if at < segment.capacity and segment_words(segment)[at]:
+            return segment_words(segment) + at
+        random = mix(random)
+
+
+cdef void table_fetch_segment(const table_t* self, uint64_t hash) noexcept nogil:
+    cdef segment_t* segment = segment_for(self, hash)
+    if segment != NULL:
+        __builtin_prefetch(segment)
+        __builtin_prefetch(<char*>segment + 64)
+
+
+cdef void table_fetch_piece(const table_t* self, uint64_t hash) noexcept nogil:
+    cdef segment_t* segment = segment_for(self, hash)
+    cdef uint64_t* words
+    cdef uint64_t tag
+    cdef uint32_t index
+    if segment == NULL:
+        return
+    words = segment_words(segment)
+    tag = hash << segment.base & TAG_MASK
+    index = home_of(segment, tag)
+    while index < segment.capacity and words[index] and (words[index] & TAG_MASK) < tag:
+        index += 1
+    if index < segment.capacity and (words[index] & TAG_MASK) == tag:
+        __builtin_prefetch(word_piece(words[index]))
+
+
+# --- Invariants
+
+
+cdef const char* _check_segment(const segment_t* segment, const pieces_t* pieces, uint64_t first) noexcept nogil:
+    """`first`: the bits of the hash that its words share."""
+    cdef uint64_t* words = segment_words(segment)
+    cdef uint64_t last_tag = 0, hash
+    cdef uint32_t index, home, last_gap = 0, count = 0, flagged = 0
+    if segment.base != segment.depth // BASE_STEP * BASE_STEP:
+        return "a segment's tags begin at a wrong bit"
+    for index in range(segment.capacity):
+        if words[index] == 0:
+            last_gap = index + 1
+            continue
+        home = home_of(segment, words[index] & TAG_MASK)
+        if (words[index] & TAG_MASK) < last_tag:
+            return "words are not in order of their tags"
+        if home > index:
+            return "a word stands before its home"
+        if home < last_gap:
+            return "there is a gap between a word and its home"
+        hash = pieces.hash_of(word_piece(words[index]))
+        if (hash << segment.base & TAG_MASK) != (words[index] & TAG_MASK):
+            return "a word has another tag than its piece's name"
+        if segment.depth and hash >> (64 - segment.depth) != first:
+            return "a word stands in a wrong segment"
+        last_tag = words[index] & TAG_MASK
+        count += 1
+        flagged += (words[index] & FLAG) != 0
+    if count != segment.count or flagged != segment.flagged:
+        return "a segment's counts are wrong"
+    if segment.homes == 1 and count > DENSE_MAX:
+        return "a segment has too many words for a single home"
+    return NULL
+
+
+cdef const char* table_check(const table_t* self, const pieces_t* pieces) noexcept nogil:
+    cdef const char* broken
+    cdef index_t* index
+    cdef segment_t* segment
+    cdef uint64_t at = 0, other, count = 0, flagged = 0
+    if not has_index(self):
+        if self.root == 0:
+            return NULL
+        segment = <segment_t*>self.root
+        if segment.depth or segment.count == 0:
+            return "a lone segment is not the whole table"
+        return _check_segment(segment, pieces, 0)
+    index = index_of(self)
+    while at < <uint64_t>1 << index.depth:
+        segment = index.places[at]
+        if segment.depth > index.depth or segment.depth == 0:
+            return "a segment is deeper than the index, or spans it"
+        for other in range(<uint64_t>1 << (index.depth - segment.depth)):
+            if index.places[at + other] != segment:
+                return "a segment does not stand in all of its places"
+        broken = _check_segment(segment, pieces, at >> (index.depth - segment.depth))
+        if broken != NULL:
+            return broken
+        count += segment.count
+        flagged += segment.flagged
+        at += <uint64_t>1 << (index.depth - segment.depth)
+    if count != index.count or flagged != index.flagged:
+        return "the counts of an index are wrong"
+    return NULL

@@ -2,15 +2,23 @@
 
 from libc.stdint cimport uint32_t
 
+from mpkv.types.packed cimport packed_count, packed_kind, packed_t
+from mpkv.types.table cimport table_count, table_t
+from mpkv.types.zset_tree cimport zset_tree
+
 cdef enum:
     RECENT_PLACES = 16           # entries of a packed block that one look back remembers
 
-# `capacity` is 0 when the body is a large_t (an index and a tree); else it is a packed block, NULL in an empty set.
-ctypedef struct zset_t:
-    size_t length
-    void* body
-    uint32_t used
-    uint32_t capacity
+cdef enum:
+    SMALL = 0                    # the body is a packed block, NULL when empty
+    LARGE = 1                    # the body is a large_t: a table of members and a tree
+
+# The two words of its entry: all zeroes is an empty sorted set. See packed.pxd.
+ctypedef packed_t zset_t
+
+ctypedef struct large_t:
+    table_t members
+    zset_tree order
 
 ctypedef struct zset_position:
     void* node
@@ -19,15 +27,18 @@ ctypedef struct zset_position:
     uint32_t recent[RECENT_PLACES]       # packed and reverse: offsets found by the last look back
     uint32_t recent_count                # how many of them are to come
 
-cdef inline size_t zset_len(const zset_t* self) noexcept nogil:
-    return self.length
-
 cdef inline bint zset_is_listpack(const zset_t* self) noexcept nogil:
-    return self.body == NULL or self.capacity != 0
+    return packed_kind(self) == SMALL
 
-cdef zset_t* zset_new() noexcept nogil
-cdef void zset_free(zset_t* self) noexcept nogil
-cdef size_t zset_memory(const zset_t* self) noexcept nogil
+cdef inline size_t zset_len(const zset_t* self) noexcept nogil:
+    return packed_count(self) if zset_is_listpack(self) else table_count(&(<large_t*>self.body).members)
+
+cdef void zset_begin(zset_t* self) noexcept nogil               # of two words with anything in them: an empty one
+cdef void zset_free(zset_t* self) noexcept nogil                # all that it has beside the two words
+# Free about so many members of a large one, *position starts at 0; whether nothing is left
+cdef bint zset_free_some(zset_t* self, size_t* position, size_t members) noexcept nogil
+# Bytes allocated beside the two words. Of a large one judged by `samples` members; 0: by all
+cdef size_t zset_memory(const zset_t* self, size_t samples) noexcept nogil
 # 1 new, 0 was there (score set), -1 no memory. `member` must not lie in the set.
 cdef int zset_put(zset_t* self, const char* member, size_t size, double score) noexcept nogil
 cdef int zset_score(const zset_t* self, const char* member, size_t size, double* score) noexcept nogil
@@ -51,7 +62,7 @@ cdef size_t zset_upper_lex_rank(const zset_t* self, const char* high, size_t siz
 cdef class ZSet:
     """A handle on a native sorted set that the keyspace owns: valid until its key is deleted or overwritten."""
     cdef zset_t* native
-    cdef bint owned                      # a standalone one frees it
+    cdef zset_t own                      # of one that is no key's: `standalone`
     @staticmethod
     cdef ZSet wrap(zset_t* native)
     cdef list _walk(self, size_t start, size_t count, bint reverse)

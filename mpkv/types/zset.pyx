@@ -22,30 +22,47 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes
 from libc.stdint cimport int8_t, int16_t, int32_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy, memmove
 
-from mpkv.types.allocator cimport allocate, allocate_zeroed, reallocate, release
-from mpkv.types.footprint cimport MALLOC_HEADER_BYTES, footprint
+from mpkv.types.allocator cimport ZSETS, allocate, block_footprint, block_room, footprint, release
+from mpkv.types.packed cimport (
+    BLOCK_COUNT_MAX,
+    BLOCK_SIZE_MAX,
+    packed_add_count,
+    packed_begin,
+    packed_cut,
+    packed_free,
+    packed_resize,
+    packed_used,
+)
 from mpkv.types.siphash cimport siphash
-from mpkv.types.zset_index cimport (
-    CURSOR_BITS,
-    SEGMENT_SLOTS,
+from mpkv.types.table cimport (
+    PREFIX_BITS,
+    place_t,
+    reversed_prefix,
+    scan_t,
+    table_check,
+    table_close,
+    table_find,
+    table_insert,
+    table_memory,
+    table_next,
+    table_remove,
+    table_scan,
+    table_scan_next,
+    word_piece,
+)
+from mpkv.types.zset_entry cimport (
     compare_members,
     entry_free,
     entry_member,
+    entry_memory,
     entry_new,
-    index_add,
-    index_check,
-    index_close,
-    index_find,
-    index_open,
-    index_remove,
-    index_reserve,
-    index_scan,
+    entry_pieces,
     zset_entry,
-    zset_index,
 )
 from mpkv.types.zset_tree cimport (
     tree_check,
     tree_close,
+    tree_close_some,
     tree_count_before,
     tree_insert,
     tree_open,
@@ -57,9 +74,8 @@ from mpkv.types.zset_tree cimport (
     zset_tree,
 )
 
-cdef enum:
-    PACKED_BYTES_MAX = 1 << 30           # Redis' safety limit of a listpack
-    HEADROOM_SHIFT = 4                   # a packed block is allocated with a sixteenth to spare
+cdef extern from *:
+    void prefetch "__builtin_prefetch"(const void* address) noexcept nogil
 
 # How a packed score is kept: the number of its bytes by kind.
 cdef enum:
@@ -68,17 +84,11 @@ cdef enum:
     INT16 = 2
     INT32 = 3
 
-ctypedef struct large_t:
-    zset_index members
-    zset_tree order
-
 ctypedef struct packed_member:
     const char* member
     size_t size
     double score
     size_t bytes                         # what it takes in the block
-
-_CURSOR_MASK = 2**48 - 1
 
 cdef size_t _entries_limit = 128
 cdef size_t _value_limit = 64
@@ -91,38 +101,78 @@ def set_limits(entries: int, value: int) -> None:
     _value_limit = value
 
 
-cdef zset_t* zset_new() noexcept nogil:
-    return <zset_t*>allocate_zeroed(1, sizeof(zset_t))
+cdef void zset_begin(zset_t* self) noexcept nogil:
+    packed_begin(self, SMALL)
 
 
 cdef inline large_t* _large(const zset_t* self) noexcept nogil:
     return <large_t*>self.body
 
 
+cdef bint _free_members(large_t* large, place_t* place, size_t count) noexcept nogil:
+    """Free about so many members, then all the rest; whether nothing is left."""
+    cdef uint64_t* word = table_next(&large.members, place)
+    cdef uint64_t* following
+    while word != NULL:
+        # the next one comes into the cache meanwhile
+        following = table_next(&large.members, place) if count else NULL
+        if following != NULL:
+            prefetch(word_piece(following[0]))
+        entry_free(<zset_entry*>word_piece(word[0]))
+        if count == 0:
+            return False
+        count -= 1
+        word = following
+    return True
+
+
 cdef void _large_free(large_t* large) noexcept nogil:
+    cdef place_t place = place_t(0, 0)
+    _free_members(large, &place, <size_t>-1)
+    table_close(&large.members, ZSETS)
     tree_close(&large.order)
-    index_close(&large.members)
-    release(large)
+    release(large, sizeof(large_t), ZSETS)
 
 
 cdef void zset_free(zset_t* self) noexcept nogil:
-    if self == NULL:
-        return
     if zset_is_listpack(self):
-        release(self.body)
+        packed_free(self, ZSETS)
     else:
         _large_free(_large(self))
-    release(self)
 
 
-cdef size_t zset_memory(const zset_t* self) noexcept nogil:
-    cdef size_t memory = footprint(sizeof(zset_t))
-    if self.body == NULL:
-        return memory
+cdef bint zset_free_some(zset_t* self, size_t* position, size_t members) noexcept nogil:
+    # First the nodes of the tree, then the members
+    if not zset_is_listpack(self):
+        if not tree_close_some(&_large(self).order, members) or not _free_members(
+            _large(self), <place_t*>position, members
+        ):
+            return False
+        table_close(&_large(self).members, ZSETS)
+        release(self.body, sizeof(large_t), ZSETS)
+        self.body = NULL
+        return True
+    packed_free(self, ZSETS)
+    return True
+
+
+cdef size_t zset_memory(const zset_t* self, size_t samples) noexcept nogil:
+    cdef place_t place = place_t(0, 0)
+    cdef uint64_t* word
+    cdef uint64_t looked_at = 0
+    cdef size_t memory = 0
     if zset_is_listpack(self):
-        return memory + footprint(self.capacity)
-    memory += footprint(sizeof(large_t)) + _large(self).order.memory
-    return memory + _large(self).members.memory + _large(self).members.entry_memory
+        return block_footprint(self.body)
+    while samples == 0 or looked_at < samples:
+        word = table_next(&_large(self).members, &place)
+        if word == NULL:
+            break
+        memory += entry_memory(<zset_entry*>word_piece(word[0]))
+        looked_at += 1
+    if looked_at and looked_at < zset_len(self):
+        memory = <size_t>(<double>memory / looked_at * zset_len(self))
+    memory += footprint(self.body, sizeof(large_t)) + _large(self).order.memory
+    return memory + table_memory(&_large(self).members)
 
 
 # -- one packed member -------------------------------------------------------------------------------------------------
@@ -229,7 +279,7 @@ cdef bint _packed_find(
     cdef const uint8_t* block = <const uint8_t*>self.body
     offset[0] = 0
     rank[0] = 0
-    while offset[0] < self.used:
+    while offset[0] < packed_used(self):
         _read(block + offset[0], found)
         if found.size == size and memcmp(found.member, member, size) == 0:
             return True
@@ -238,55 +288,20 @@ cdef bint _packed_find(
     return False
 
 
-cdef size_t _packed_count_before(const zset_t* self, const zset_bound* bound, size_t* offset) noexcept nogil:
+cdef size_t _count_before_in(
+    const uint8_t* block, size_t used, const zset_bound* bound, size_t* offset
+) noexcept nogil:
     """How many members come before the bound, and where the first one that does not begins."""
     cdef packed_member packed
     cdef size_t count = 0
     offset[0] = 0
-    while offset[0] < self.used:
-        _read(<const uint8_t*>self.body + offset[0], &packed)
+    while offset[0] < used:
+        _read(block + offset[0], &packed)
         if not _precedes(&packed, bound):
             break
         offset[0] += packed.bytes
         count += 1
     return count
-
-
-cdef inline size_t _capacity_for(size_t used) noexcept nogil:
-    """Room for that many bytes and a little more, up to the end of what malloc would hand out anyway."""
-    return footprint(used + (used >> HEADROOM_SHIFT)) - MALLOC_HEADER_BYTES
-
-
-cdef int _packed_reserve(zset_t* self, size_t extra) noexcept nogil:
-    cdef size_t capacity
-    cdef void* body
-    if self.used + extra <= self.capacity:
-        return 0
-    capacity = _capacity_for(self.used + extra)
-    body = reallocate(self.body, capacity)
-    if body == NULL:
-        return -1
-    self.body = body
-    self.capacity = <uint32_t>capacity
-    return 0
-
-
-cdef void _packed_cut(zset_t* self, size_t offset, size_t bytes) noexcept nogil:
-    cdef uint8_t* block = <uint8_t*>self.body
-    memmove(block + offset, block + offset + bytes, self.used - offset - bytes)
-    self.used -= <uint32_t>bytes
-
-
-cdef void _packed_shrink(zset_t* self) noexcept nogil:
-    """Give memory back when half of the block is unused. Without memory for it nothing is lost."""
-    cdef size_t capacity = _capacity_for(self.used)
-    cdef void* body
-    if self.capacity < 2 * capacity:
-        return
-    body = reallocate(self.body, capacity)
-    if body != NULL:
-        self.body = body
-        self.capacity = <uint32_t>capacity
 
 
 cdef inline void _bound_at(zset_bound* bound, const char* member, size_t size, double score) noexcept nogil:
@@ -298,25 +313,25 @@ cdef inline void _bound_at(zset_bound* bound, const char* member, size_t size, d
     bound.size = size
 
 
-cdef void _packed_insert(zset_t* self, const char* member, size_t size, double score) noexcept nogil:
-    """Write a member that is not there; room has been made."""
+cdef void _packed_insert(zset_t* self, size_t used, const char* member, size_t size, double score) noexcept nogil:
+    """Write a member that is not there into a block of which `used` bytes are members, and which has room for it."""
     cdef uint8_t* block = <uint8_t*>self.body
     cdef size_t bytes = _packed_bytes(size, score)
     cdef size_t offset
     cdef zset_bound bound
     _bound_at(&bound, member, size, score)
-    _packed_count_before(self, &bound, &offset)
-    memmove(block + offset + bytes, block + offset, self.used - offset)
+    _count_before_in(block, used, &bound, &offset)
+    memmove(block + offset + bytes, block + offset, used - offset)
     _write(block + offset, member, size, score)
-    self.used += <uint32_t>bytes
 
 
 cdef int _packed_add(zset_t* self, const char* member, size_t size, double score) noexcept nogil:
     """Add a member that is not there; 1, -1 no memory."""
-    if _packed_reserve(self, _packed_bytes(size, score)) < 0:
+    cdef size_t used = packed_used(self)
+    if packed_resize(self, used + _packed_bytes(size, score), ZSETS) < 0:
         return -1
-    _packed_insert(self, member, size, score)
-    self.length += 1
+    _packed_insert(self, used, member, size, score)
+    packed_add_count(self, 1)
     return 1
 
 
@@ -324,42 +339,54 @@ cdef int _packed_rescore(
     zset_t* self, size_t offset, const packed_member* found, const char* member, double score
 ) noexcept nogil:
     """Move the member at `offset` to the place of its new score; 0, -1 no memory. `member` lies outside the block."""
-    cdef size_t bytes = _packed_bytes(found.size, score)
+    cdef size_t size = found.size
+    cdef size_t old_bytes = found.bytes
+    cdef size_t bytes = _packed_bytes(size, score)
+    cdef size_t used = packed_used(self)
+    cdef uint8_t* block
     if found.score == score:
         return 0
-    if bytes > found.bytes and _packed_reserve(self, bytes - found.bytes) < 0:
+    if bytes > old_bytes and packed_resize(self, used + bytes - old_bytes, ZSETS) < 0:
         return -1
-    _packed_cut(self, offset, found.bytes)
-    _packed_insert(self, member, found.size, score)
+    block = <uint8_t*>self.body
+    memmove(block + offset, block + offset + old_bytes, used - offset - old_bytes)
+    _packed_insert(self, used - old_bytes, member, size, score)
+    if bytes < old_bytes:
+        packed_resize(self, used + bytes - old_bytes, ZSETS)
     return 0
 
 
 # -- becoming large ----------------------------------------------------------------------------------------------------
 
 cdef large_t* _large_new() noexcept nogil:
-    cdef large_t* large = <large_t*>allocate(sizeof(large_t))
+    cdef large_t* large = <large_t*>allocate(sizeof(large_t), ZSETS)
     if large == NULL:
         return NULL
-    if index_open(&large.members) < 0:
-        release(large)
-        return NULL
+    large.members.root = 0
     if tree_open(&large.order) < 0:
-        index_close(&large.members)
-        release(large)
+        release(large, sizeof(large_t), ZSETS)
         return NULL
     return large
 
 
 cdef int _large_add(large_t* large, const char* member, size_t size, double score, uint64_t hash) noexcept nogil:
     """Add a member that is not there; 0, -1 no memory."""
-    cdef zset_entry* entry = entry_new(&large.members, member, size, score)
+    cdef zset_entry* entry = entry_new(member, size, score)
     if entry == NULL:
         return -1
-    if index_reserve(&large.members, hash) < 0 or tree_insert(&large.order, score, entry) < 0:
-        entry_free(&large.members, entry)
+    if tree_insert(&large.order, score, entry) < 0:
+        entry_free(entry)
         return -1
-    index_add(&large.members, entry, hash)
+    if table_insert(&large.members, entry_pieces(), hash, entry, False) < 0:
+        tree_remove(&large.order, score, entry)
+        entry_free(entry)
+        return -1
     return 0
+
+
+cdef inline zset_entry* _large_find(large_t* large, const char* member, size_t size, uint64_t hash) noexcept nogil:
+    cdef uint64_t* word = table_find(&large.members, entry_pieces(), hash, member, size)
+    return <zset_entry*>word_piece(word[0]) if word != NULL else NULL
 
 
 cdef int _add_and_enlarge(zset_t* self, const char* member, size_t size, double score) noexcept nogil:
@@ -369,7 +396,7 @@ cdef int _add_and_enlarge(zset_t* self, const char* member, size_t size, double 
     cdef size_t offset = 0
     if large == NULL:
         return -1
-    while offset < self.used:
+    while offset < packed_used(self):
         _read(<const uint8_t*>self.body + offset, &packed)
         offset += packed.bytes
         if _large_add(large, packed.member, packed.size, packed.score, siphash(packed.member, packed.size)) < 0:
@@ -378,22 +405,18 @@ cdef int _add_and_enlarge(zset_t* self, const char* member, size_t size, double 
     if _large_add(large, member, size, score, siphash(member, size)) < 0:
         _large_free(large)
         return -1
-    release(self.body)
+    packed_free(self, ZSETS)
+    packed_begin(self, LARGE)
     self.body = large
-    self.used = self.capacity = 0
-    self.length += 1
     return 1
 
 
 cdef int _large_put(zset_t* self, const char* member, size_t size, double score) noexcept nogil:
     cdef large_t* large = _large(self)
     cdef uint64_t hash = siphash(member, size)
-    cdef zset_entry* entry = index_find(&large.members, member, size, hash)
+    cdef zset_entry* entry = _large_find(large, member, size, hash)
     if entry == NULL:
-        if _large_add(large, member, size, score, hash) < 0:
-            return -1
-        self.length += 1
-        return 1
+        return -1 if _large_add(large, member, size, score, hash) < 0 else 1
     if entry.score == score:
         return 0
     if not tree_rescore(&large.order, entry.score, entry, score):
@@ -407,6 +430,15 @@ cdef int _large_put(zset_t* self, const char* member, size_t size, double score)
 
 # -- members -----------------------------------------------------------------------------------------------------------
 
+cdef inline bint _takes_one_more(const zset_t* self, size_t size) noexcept nogil:
+    """Whether a block may hold a member of this size too."""
+    return (
+        packed_count(self) < min(_entries_limit, <size_t>BLOCK_COUNT_MAX)
+        and size <= _value_limit
+        and size < BLOCK_SIZE_MAX - 32 - packed_used(self)
+    )
+
+
 cdef int zset_put(zset_t* self, const char* member, size_t size, double score) noexcept nogil:
     cdef packed_member found
     cdef size_t offset
@@ -415,7 +447,7 @@ cdef int zset_put(zset_t* self, const char* member, size_t size, double score) n
         return _large_put(self, member, size, score)
     if _packed_find(self, member, size, &found, &offset, &rank):
         return _packed_rescore(self, offset, &found, member, score)
-    if self.length < _entries_limit and size <= _value_limit and size < PACKED_BYTES_MAX - self.used:
+    if _takes_one_more(self, size):
         return _packed_add(self, member, size, score)
     return _add_and_enlarge(self, member, size, score)
 
@@ -430,7 +462,7 @@ cdef int zset_score(const zset_t* self, const char* member, size_t size, double*
             return 0
         score[0] = found.score
         return 1
-    entry = index_find(&_large(self).members, member, size, siphash(member, size))
+    entry = _large_find(_large(self), member, size, siphash(member, size))
     if entry == NULL:
         return 0
     score[0] = entry.score
@@ -443,21 +475,21 @@ cdef int zset_remove(zset_t* self, const char* member, size_t size) noexcept nog
     cdef size_t rank
     cdef zset_entry* entry
     cdef uint64_t hash
+    cdef uint64_t* word
     if zset_is_listpack(self):
         if not _packed_find(self, member, size, &found, &offset, &rank):
             return 0
-        _packed_cut(self, offset, found.bytes)
-        _packed_shrink(self)
-        self.length -= 1
+        packed_cut(self, offset, found.bytes, ZSETS)
+        packed_add_count(self, -1)
         return 1
     hash = siphash(member, size)
-    entry = index_find(&_large(self).members, member, size, hash)
-    if entry == NULL:
+    word = table_find(&_large(self).members, entry_pieces(), hash, member, size)
+    if word == NULL:
         return 0
-    index_remove(&_large(self).members, entry, hash)
+    entry = <zset_entry*>word_piece(word[0])
+    table_remove(&_large(self).members, entry_pieces(), hash, word)
     tree_remove(&_large(self).order, entry.score, entry)
-    entry_free(&_large(self).members, entry)
-    self.length -= 1
+    entry_free(entry)
     return 1
 
 
@@ -466,7 +498,7 @@ cdef int zset_remove(zset_t* self, const char* member, size_t size) noexcept nog
 cdef size_t _count_before(const zset_t* self, const zset_bound* bound) noexcept nogil:
     cdef size_t offset
     if zset_is_listpack(self):
-        return _packed_count_before(self, bound, &offset)
+        return _count_before_in(<const uint8_t*>self.body, packed_used(self), bound, &offset)
     return tree_count_before(&_large(self).order, bound)
 
 
@@ -542,9 +574,9 @@ cdef void zset_seek(const zset_t* self, size_t rank, bint reverse, zset_position
     position.index = 0
     position.recent_count = 0
     position.left = 0
-    if rank >= self.length:
+    if rank >= zset_len(self):
         return
-    position.left = self.length - rank
+    position.left = zset_len(self) - rank
     if not zset_is_listpack(self):
         position.node = tree_select(&_large(self).order, position.left - 1 if reverse else rank, &position.index)
     elif not reverse:
@@ -608,20 +640,18 @@ cdef class ZSet:
 
     @staticmethod
     def standalone() -> ZSet:
-        """An empty sorted set of its own, freed with the handle."""
-        cdef zset_t* native = zset_new()
-        if native == NULL:
-            raise MemoryError
-        cdef ZSet handle = ZSet.wrap(native)
-        handle.owned = True
+        """An empty sorted set that is no key's."""
+        cdef ZSet handle = ZSet.__new__(ZSet)
+        zset_begin(&handle.own)
+        handle.native = &handle.own
         return handle
 
     def __dealloc__(self):
-        if self.owned:
+        if self.native == &self.own:
             zset_free(self.native)
 
     def __len__(self) -> int:
-        return self.native.length
+        return zset_len(self.native)
 
     def score(self, bytes member not None) -> float | None:
         cdef double score
@@ -662,7 +692,7 @@ cdef class ZSet:
     def by_rank(self, start: int, stop: int, reverse: bool = False) -> list[tuple[bytes, float]]:
         """Members of ranks start … stop (both included), counted from the end that `reverse` names."""
         start = max(start, 0)
-        stop = min(stop, <object>self.native.length - 1)
+        stop = min(stop, <object>zset_len(self.native) - 1)
         return self._walk(start, stop - start + 1, reverse) if start <= stop else []
 
     def first_rank_by_score(self, double low, bint exclusive) -> int:
@@ -681,51 +711,49 @@ cdef class ZSet:
 
     def last_rank_by_lex(self, bytes high, bint exclusive) -> int:
         """None = to the very end (``+``)."""
-        cdef object count = self.native.length
+        cdef object count = zset_len(self.native)
         if high is not None:
             count = zset_upper_lex_rank(self.native, PyBytes_AS_STRING(high), PyBytes_GET_SIZE(high), exclusive)
         return count - 1
 
     def random(self) -> tuple[bytes, float]:
         """A fair pick from a set that is not empty."""
-        return self._walk(randrange(self.native.length), 1, False)[0]
+        return self._walk(randrange(zset_len(self.native)), 1, False)[0]
 
     def sample(self, count: int) -> list[tuple[bytes, float]]:
         """Up to `count` different members, picked fairly."""
-        if count >= self.native.length:
-            return self._walk(0, self.native.length, False)
-        return [self._walk(rank, 1, False)[0] for rank in _sample(range(self.native.length), count)]
+        if count >= zset_len(self.native):
+            return self._walk(0, zset_len(self.native), False)
+        return [self._walk(rank, 1, False)[0] for rank in _sample(range(zset_len(self.native)), count)]
 
     def scan(self, cursor: int, count: int) -> tuple[int, list[tuple[bytes, float]]]:
         """One step of ZSCAN with Redis' guarantee; cursor 0 begins and ends. A packed one comes whole."""
-        cdef zset_entry* found[SEGMENT_SLOTS]
-        cdef size_t found_count
-        cdef size_t i
-        cdef size_t size
+        cdef scan_t scan
+        cdef const zset_entry* entry
         cdef const char* member
-        cdef uint64_t threshold
+        cdef size_t size
+        cdef uint64_t* word
         cdef list pairs = []
         if zset_is_listpack(self.native):
-            return 0, self._walk(0, self.native.length, False)
-        threshold = cursor & _CURSOR_MASK
-        count = max(count, 1)
+            return 0, self._walk(0, zset_len(self.native), False)
+        if not 0 <= cursor < <uint64_t>1 << PREFIX_BITS:
+            return 0, pairs
+        table_scan(&_large(self.native).members, reversed_prefix(cursor), max(1, min(count, 1 << 32)), &scan)
         while True:
-            threshold = index_scan(
-                &_large(self.native).members, threshold, min(count - len(pairs), SEGMENT_SLOTS), found, &found_count
-            )
-            for i in range(found_count):
-                member = entry_member(found[i], &size)
-                pairs.append((PyBytes_FromStringAndSize(member, size), found[i].score))
-            if threshold == 0 or len(pairs) >= count:
-                return threshold, pairs
+            word = table_scan_next(&_large(self.native).members, &scan)
+            if word == NULL:
+                return reversed_prefix(scan.next), pairs
+            entry = <const zset_entry*>word_piece(word[0])
+            member = entry_member(entry, &size)
+            pairs.append((PyBytes_FromStringAndSize(member, size), entry.score))
 
     def encoding(self) -> str:
         """``listpack`` or ``skiplist``."""
         return "listpack" if zset_is_listpack(self.native) else "skiplist"
 
-    def memory(self) -> int:
-        """Bytes allocated."""
-        return zset_memory(self.native)
+    def memory(self, size_t samples=0) -> int:
+        """Bytes allocated for it, judged by so many members if it is large; 0: by all."""
+        return zset_memory(self.native, samples)
 
     def validate(self) -> None:
         """Check every invariant.
@@ -736,9 +764,9 @@ cdef class ZSet:
         if zset_is_listpack(self.native):
             broken = _check_packed(self.native)
         else:
-            broken = index_check(&_large(self.native).members, self.native.length)
+            broken = table_check(&_large(self.native).members, entry_pieces())
             if broken == NULL:
-                broken = tree_check(&_large(self.native).order, self.native.length)
+                broken = tree_check(&_large(self.native).order, zset_len(self.native))
         assert broken == NULL, broken.decode()
 
 
@@ -748,9 +776,9 @@ cdef const char* _check_packed(const zset_t* self) noexcept nogil:
     cdef size_t offset = 0
     cdef size_t members = 0
     cdef zset_bound bound
-    if self.used > self.capacity:
+    if packed_used(self) > block_room(self.body):
         return "more used than there is"
-    while offset < self.used:
+    while offset < packed_used(self):
         _read(<const uint8_t*>self.body + offset, &packed)
         if packed.bytes != _packed_bytes(packed.size, packed.score):
             return "a score is not in its shortest form"
@@ -761,8 +789,8 @@ cdef const char* _check_packed(const zset_t* self) noexcept nogil:
         last = packed
         offset += packed.bytes
         members += 1
-    if offset != self.used:
+    if offset != packed_used(self):
         return "a member ends outside the block"
-    if members != self.length:
+    if members != packed_count(self):
         return "members in the block"
     return NULL

@@ -2,7 +2,7 @@
 
 from libc.stdint cimport uint32_t, uint64_t
 
-from mpkv.types.zset_index cimport zset_entry
+from mpkv.types.zset_entry cimport zset_entry
 
 cdef enum:
     LEAF_PLACES = 64
@@ -40,6 +40,8 @@ ctypedef struct zset_bound:
 
 cdef int tree_open(zset_tree* self) noexcept nogil                       # 0, -1 no memory
 cdef void tree_close(zset_tree* self) noexcept nogil
+# Free leaves of about so many entries; whether nothing is left. In between the tree is good for nothing else
+cdef bint tree_close_some(zset_tree* self, size_t entries) noexcept nogil
 cdef int tree_insert(zset_tree* self, double score, zset_entry* entry) noexcept nogil        # 0, -1 no memory
 cdef void tree_remove(zset_tree* self, double score, const zset_entry* entry) noexcept nogil     # it is there
 # Change a score where that does not change the order; 0 = it would, nothing done

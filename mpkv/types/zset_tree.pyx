@@ -15,9 +15,8 @@ Inserting allocates what its splits need before it changes anything; removing al
 from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memmove
 
-from mpkv.types.allocator cimport allocate, release
-from mpkv.types.footprint cimport footprint
-from mpkv.types.zset_index cimport compare_members, entry_member, zset_entry
+from mpkv.types.allocator cimport ZSETS, allocate, footprint, release
+from mpkv.types.zset_entry cimport compare_members, entry_member, zset_entry
 
 cdef enum:
     HEIGHT_MAX = 24              # what grows by halving full nodes stays far below it
@@ -58,17 +57,17 @@ cdef inline uint64_t* _count_of(void* node, uint32_t height) noexcept nogil:
 
 
 cdef void* _node_new(zset_tree* self, uint32_t height) noexcept nogil:
-    cdef void* node = allocate(_node_bytes(height))
+    cdef void* node = allocate(_node_bytes(height), ZSETS)
     if node == NULL:
         return NULL
     _count_of(node, height)[0] = 0
-    self.memory += footprint(_node_bytes(height))
+    self.memory += footprint(node, _node_bytes(height))
     return node
 
 
 cdef void _node_free(zset_tree* self, void* node, uint32_t height) noexcept nogil:
-    self.memory -= footprint(_node_bytes(height))
-    release(node)
+    self.memory -= footprint(node, _node_bytes(height))
+    release(node, _node_bytes(height), ZSETS)
 
 
 cdef int tree_open(zset_tree* self) noexcept nogil:
@@ -84,16 +83,34 @@ cdef int tree_open(zset_tree* self) noexcept nogil:
     return 0
 
 
-cdef void _close_below(void* node, uint32_t height) noexcept nogil:
+cdef void _close_branches(void* node, uint32_t height) noexcept nogil:
+    """Free what is above the leaves."""
     cdef size_t i
-    if height:
-        for i in range((<zset_branch*>node).count):
-            _close_below((<zset_branch*>node).children[i], height - 1)
-    release(node)
+    if height == 0:
+        return
+    for i in range((<zset_branch*>node).count if height > 1 else 0):
+        _close_branches((<zset_branch*>node).children[i], height - 1)
+    release(node, _node_bytes(height), ZSETS)
 
 
 cdef void tree_close(zset_tree* self) noexcept nogil:
-    _close_below(self.root, self.height)
+    tree_close_some(self, <size_t>-1)
+
+
+cdef bint tree_close_some(zset_tree* self, size_t entries) noexcept nogil:
+    cdef zset_leaf* leaf
+    cdef size_t freed = 0
+    while self.first != NULL:
+        if freed > entries:
+            return False
+        leaf = self.first
+        self.first = leaf.next
+        freed += leaf.count + 1
+        release(leaf, _node_bytes(0), ZSETS)
+    if self.root != NULL:
+        _close_branches(self.root, self.height)
+        self.root = NULL
+    return True
 
 
 cdef void _describe_child(zset_branch* branch, size_t place, uint32_t child_height) noexcept nogil:
@@ -481,7 +498,7 @@ cdef const char* _check_below(void* node, uint32_t height, survey_t* survey) noe
     cdef uint64_t before
     cdef size_t place
     cdef size_t i
-    survey.memory += footprint(_node_bytes(height))
+    survey.memory += footprint(node, _node_bytes(height))
     if height == 0:
         return _check_leaf(<zset_leaf*>node, survey)
     if branch.count == 0:

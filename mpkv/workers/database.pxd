@@ -4,7 +4,7 @@ from libc.stdint cimport uint64_t
 
 from mpkv.workers.entry cimport entry_t
 from mpkv.workers.keyspace cimport Keyspace
-from mpkv.workers.slot_table cimport table_t
+from mpkv.types.table cimport table_t
 
 cdef class Database:
     """One database of a shard, as handlers see it (`db`)."""
@@ -15,4 +15,6 @@ cdef class Database:
     cdef entry_t* _for_write(self, bytes key, int kind) except? NULL
     cdef entry_t* _to_fill(self, bytes key, int kind) except NULL
     cdef bint _is_stale(self, const entry_t* entry) noexcept nogil
-    cdef bint _scan_slot(self, const table_t* table, uint64_t* tag, Py_ssize_t count, list found, list stale) except -1
+    cdef bint _scan_slot(
+        self, const table_t* table, uint64_t* prefix, Py_ssize_t count, list found, list stale
+    ) except -1

@@ -6,14 +6,16 @@ the errors that a client reads.
 
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
+from libc.string cimport memset
+
 from mpkv.sharding cimport SLOTS, key_slot
-from mpkv.workers.aggregate cimport HASH, LIST, SET, STRING, ZSET, handle_on, native_encoding, type_name
+from mpkv.types.table cimport reversed_prefix, scan_t, table_scan, table_scan_next, table_t, word_piece
+from mpkv.types.aggregate cimport HASH, LIST, SET, STRING, ZSET, handle_on, native_encoding, type_name
 from mpkv.workers.entry cimport (
     EXPIRES, INTEGER, MODIFIED, RAW, entry_encoding, entry_expire_at, entry_expiry, entry_idle_seconds,
     entry_memory, entry_native, entry_t, entry_type, key_of, string_of,
 )
 from mpkv.workers.keyspace cimport SLOTS_PER_GROUP, again, directory_t, keyspace_position
-from mpkv.workers.slot_table cimport TAG_MASK, TAG_SHIFT, table_t, table_words, word_entry, word_home
 
 from mpkv import errors
 
@@ -209,9 +211,9 @@ cdef class Database:
         self.keyspace._check_database(database)
         return self.keyspace._move(self.index, key, database)
 
-    def memory_of(self, bytes key not None):
+    def memory_of(self, bytes key not None, size_t samples=0):
         cdef entry_t* entry = self._find(key)
-        return None if entry == NULL else entry_memory(entry) + sizeof(uint64_t)     # and its word
+        return None if entry == NULL else entry_memory(entry, samples) + sizeof(uint64_t)     # and its word
 
     # --- Many keys
 
@@ -238,8 +240,7 @@ cdef class Database:
         cdef keyspace_position position
         cdef entry_t* entry
         cdef list found = []
-        position.slot = 0
-        position.index = 0
+        memset(&position, 0, sizeof(position))
         while True:
             entry = self.keyspace.next(self.index, &position)
             if entry == NULL:
@@ -251,18 +252,18 @@ cdef class Database:
         cdef directory_t* directory = self.keyspace._bases[self.index].directory
         cdef unsigned end = self.keyspace.end_slot
         cdef unsigned slot = cursor & (SLOTS - 1)
-        cdef uint64_t tag = (cursor // SLOTS) << TAG_SHIFT
+        cdef uint64_t prefix = reversed_prefix(cursor // SLOTS)
         cdef list found = [], stale = []
         cdef uint64_t next_cursor
         if slot < self.keyspace.first_slot:
             slot = self.keyspace.first_slot
-            tag = 0
+            prefix = 0
         next_cursor = end % SLOTS
         while directory != NULL and slot < end:
-            if directory.tables[slot] != NULL and self._scan_slot(directory.tables[slot], &tag, count, found, stale):
-                next_cursor = (tag >> TAG_SHIFT) * SLOTS + slot
+            if self._scan_slot(&directory.tables[slot], &prefix, count, found, stale):
+                next_cursor = reversed_prefix(prefix) * SLOTS + slot
                 break
-            tag = 0
+            prefix = 0
             slot += 1
             if slot % SLOTS_PER_GROUP == 0:
                 while slot < end and directory.groups[slot // SLOTS_PER_GROUP].keys == 0:
@@ -271,25 +272,24 @@ cdef class Database:
             self._find(key)         # deletes it, now that nobody stands in the table
         return next_cursor, found
 
-    cdef bint _scan_slot(self, const table_t* table, uint64_t* tag, Py_ssize_t count, list found, list stale) except -1:
-        """Take the keys of a slot from `tag` on; True if `count` is reached first, and `tag` is where to go on."""
-        cdef uint64_t* words = table_words(table)
-        cdef uint64_t first = tag[0]
-        cdef uint32_t index = word_home(first, table.homes)
+    cdef bint _scan_slot(
+        self, const table_t* table, uint64_t* prefix, Py_ssize_t count, list found, list stale
+    ) except -1:
+        """Take the keys of a slot from `prefix` on; True if that is enough, and then `prefix` is where to go on."""
+        cdef scan_t scan
         cdef entry_t* entry
-        while index < table.capacity:
-            if words[index] and (words[index] & TAG_MASK) >= first:
-                if len(found) + len(stale) >= count and (words[index] & TAG_MASK) != tag[0]:
-                    tag[0] = words[index] & TAG_MASK
-                    return True
-                tag[0] = words[index] & TAG_MASK
-                entry = word_entry(words[index])
-                if self._is_stale(entry):
-                    stale.append(key_of(entry))
-                else:
-                    found.append((key_of(entry), type_name(entry_type(entry))))
-            index += 1
-        return False
+        cdef uint64_t* word
+        table_scan(table, prefix[0], max(0, count - <Py_ssize_t>(len(found) + len(stale))), &scan)
+        while True:
+            word = table_scan_next(table, &scan)
+            if word == NULL:
+                prefix[0] = scan.next
+                return scan.next != 0
+            entry = <entry_t*>word_piece(word[0])
+            if self._is_stale(entry):
+                stale.append(key_of(entry))
+            else:
+                found.append((key_of(entry), type_name(entry_type(entry))))
 
     def flush(self, *, bint everywhere=False):
         self.keyspace.clear(-1 if everywhere else self.index)

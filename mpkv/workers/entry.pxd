@@ -5,6 +5,10 @@
 from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memmove
 
+from mpkv.types.allocator cimport fits_in_place, footprint
+from mpkv.types.packed cimport packed_t
+from mpkv.types.aggregate cimport native_memory
+
 # Constants that need an unsigned type: an enum of Cython has none.
 cdef extern from *:
     """
@@ -46,10 +50,6 @@ ctypedef struct entry_t:
 cdef struct raw_t:
     size_t size     # then so many bytes
 
-cdef inline size_t allocated_bytes(size_t size) noexcept nogil:
-    """What glibc's malloc takes for a block of `size` bytes."""
-    return 32 if size <= 24 else (size + 8 + 15) & ~<size_t>15
-
 cdef inline uint32_t lru_clock(int64_t now_ms) noexcept nogil:
     return <uint32_t>(now_ms // 1000) & CLOCK_MASK
 
@@ -58,6 +58,9 @@ cdef inline int encoding_of(uint32_t meta) noexcept nogil:
 
 cdef inline int entry_encoding(const entry_t* entry) noexcept nogil:
     return encoding_of(entry.meta)
+
+cdef inline int entry_type(const entry_t* entry) noexcept nogil:
+    return (entry.meta >> TYPE_SHIFT) & 7
 
 cdef inline uint32_t kind_bits(int kind, int encoding) noexcept nogil:
     return <uint32_t>kind << TYPE_SHIFT | <uint32_t>encoding << ENCODING_SHIFT
@@ -96,20 +99,18 @@ cdef inline int64_t* entry_expiry(const entry_t* entry) noexcept nogil:
     """Of an entry that has one."""
     return <int64_t*>(<char*>entry + sizeof(entry_t))
 
-cdef inline size_t entry_value_memory(const entry_t* entry) noexcept nogil:
-    """Bytes allocated for the value beside the entry."""
+# The two words of a value of another type than string; NULL: it is a string
+cdef inline packed_t* entry_native(const entry_t* entry) noexcept nogil:
+    return <packed_t*>entry_words(entry) if entry_encoding(entry) == NATIVE else NULL
+
+cdef inline size_t entry_value_memory(const entry_t* entry, size_t samples) noexcept nogil:
+    """Bytes allocated for the value beside the entry, of a large one judged by so many elements; 0: by all."""
     cdef int encoding = entry_encoding(entry)
     if encoding == RAW:
-        return allocated_bytes(sizeof(raw_t) + entry_raw(entry).size)
-    return entry_words(entry)[1] if encoding == NATIVE else 0
+        return footprint(entry_raw(entry), sizeof(raw_t) + entry_raw(entry).size)
+    return native_memory(entry_type(entry), entry_native(entry), samples) if encoding == NATIVE else 0
 
 # What snapshots and shortcuts read
-
-cdef inline int entry_type(const entry_t* entry) noexcept nogil:
-    return (entry.meta >> TYPE_SHIFT) & 7
-
-cdef inline void* entry_native(const entry_t* entry) noexcept nogil:
-    return <void*>entry_words(entry)[0] if entry_encoding(entry) == NATIVE else NULL
 
 cdef inline void entry_key(const entry_t* entry, const char** data, size_t* size) noexcept nogil:
     data[0] = entry_key_text(entry)
@@ -121,8 +122,8 @@ cdef inline int64_t entry_expire_at(const entry_t* entry) noexcept nogil:
 cdef inline uint32_t entry_idle_seconds(const entry_t* entry, int64_t now_ms) noexcept nogil:
     return (lru_clock(now_ms) - entry.meta) & CLOCK_MASK
 
-cdef inline size_t entry_memory(const entry_t* entry) noexcept nogil:
-    return allocated_bytes(entry_block_size(entry)) + entry_value_memory(entry)
+cdef inline size_t entry_memory(const entry_t* entry, size_t samples) noexcept nogil:
+    return footprint(entry, entry_block_size(entry)) + entry_value_memory(entry, samples)
 
 # A string's bytes as a view. An integer is written to `scratch`, of SCRATCH_SIZE bytes.
 cdef void entry_string(const entry_t* entry, char* scratch, const char** data, size_t* size) noexcept nogil
@@ -138,24 +139,32 @@ cdef bytes string_of(const entry_t* entry)
 # Making, changing and freeing. NULL: no memory, and nothing changed
 cdef entry_t* new_string(uint32_t meta, const char* key, size_t size, const char* value, size_t value_size,
                           int64_t integer) noexcept nogil
-cdef entry_t* new_native(uint32_t meta, const char* key, size_t size, void* native) noexcept nogil
+cdef entry_t* new_native(uint32_t meta, const char* key, size_t size, const packed_t* native) noexcept nogil
 cdef entry_t* renamed_entry(const entry_t* entry, const char* key, size_t size) noexcept nogil
 cdef entry_t* copied_entry(const entry_t* entry, const char* key, size_t size, uint32_t clock) noexcept nogil
 cdef entry_t* with_expiry(entry_t* entry) noexcept nogil
 cdef entry_t* without_expiry(entry_t* entry) noexcept nogil
 cdef void free_entry(entry_t* entry) noexcept nogil
+cdef void free_block(entry_t* entry) noexcept nogil         # without its value, which lives on
 
 cdef inline bint rewrite_entry(entry_t* entry, uint32_t meta, const char* value, size_t value_size,
                           int64_t integer) noexcept nogil:
-    """Give an entry a new small value where it stands; False if it does not have the shape and size for it."""
+    """Give an entry a new value where the old one is; False if it does not have the shape and size for it."""
     cdef size_t block_size
-    if (entry.meta ^ meta) & (KIND_MASK | EXPIRES) or encoding_of(meta) > INTEGER:
+    cdef raw_t* raw
+    if (entry.meta ^ meta) & (KIND_MASK | EXPIRES) or encoding_of(meta) > RAW:
         return False
     if encoding_of(meta) == INTEGER:
         entry_words(entry)[0] = <uint64_t>integer
+    elif encoding_of(meta) == RAW:
+        raw = entry_raw(entry)
+        if not fits_in_place(raw, sizeof(raw_t) + raw.size, sizeof(raw_t) + value_size):
+            return False
+        memmove(raw + 1, value, value_size)
+        raw.size = value_size
     else:
         block_size = entry_block_size(entry)
-        if allocated_bytes(block_size) != allocated_bytes(block_size - entry.value_size + value_size):
+        if not fits_in_place(entry, block_size, block_size - entry.value_size + value_size):
             return False
         memmove(entry_key_text(entry) + entry_key_size(entry), value, value_size)
         entry.value_size = <uint16_t>value_size

@@ -7,18 +7,20 @@ the encoding (8 each), the key, and the value of a string that is not large::
     INLINE   head [expiry] [key size] key value             a string of up to 1 KiB
     INTEGER  head [expiry] [key size] number key            the text of a 64-bit integer, as Redis' `int`
     RAW      head [expiry] [key size] pointer key           a larger string, in its own block
-    NATIVE   head [expiry] [key size] pointer bytes key     another type, and what it took when last changed
+    NATIVE   head [expiry] [key size] value value key       another type: its two words, see `packed`
 
-A 16-byte key with a 32-byte value fits one 64-byte chunk of glibc's malloc; its word costs about 12 bytes more.
+A 16-byte key with a 32-byte value takes 56 bytes; its word costs about 10 more.
 
-Memory is counted as what malloc takes for a block, its own 8 bytes and the rounding included.
+What is known of a value of another type at first sight – how it is kept, its size, where its block is – lies in the
+entry, so a small value is reached with one look less. Whoever holds a pointer to these words (a handle) must find them
+again when the entry has moved: giving a key an expiry and taking it away moves it, as do renaming and overwriting.
 """
 
 from libc.stdint cimport INT64_MAX
 from libc.string cimport memcpy, memmove
 
-from mpkv.types.allocator cimport allocate, reallocate, release
-from mpkv.workers.aggregate cimport native_copy, native_free, native_memory
+from mpkv.types.allocator cimport STRINGS, allocate, reallocate, release
+from mpkv.types.aggregate cimport native_copy, native_free
 
 cdef enum:
     INTEGER_TEXT_MAX = 20       # -9223372036854775808
@@ -92,7 +94,7 @@ cdef bytes string_of(const entry_t* entry):
 
 
 cdef raw_t* _new_raw(const char* data, size_t size) noexcept nogil:
-    cdef raw_t* raw = <raw_t*>allocate(sizeof(raw_t) + size)
+    cdef raw_t* raw = <raw_t*>allocate(sizeof(raw_t) + size, STRINGS)
     if raw != NULL:
         raw.size = size
         memcpy(raw + 1, data, size)
@@ -105,7 +107,7 @@ cdef entry_t* _new_entry(uint32_t meta, const char* key, size_t size, size_t val
     meta &= ~LONG_KEY
     if size > SHORT_KEY_MAX:
         meta |= LONG_KEY
-    entry = <entry_t*>allocate(key_at(meta) + size + value_size)
+    entry = <entry_t*>allocate(key_at(meta) + size + value_size, meta >> TYPE_SHIFT & 7)
     if entry == NULL:
         return NULL
     entry.meta = meta
@@ -132,18 +134,17 @@ cdef entry_t* new_string(uint32_t meta, const char* key, size_t size, const char
     else:
         raw = _new_raw(value, value_size)
         if raw == NULL:
-            release(entry)
+            free_block(entry)
             return NULL
         entry_words(entry)[0] = <uint64_t>raw
     return entry
 
 
-cdef entry_t* new_native(uint32_t meta, const char* key, size_t size, void* native) noexcept nogil:
-    """An entry for an aggregate, not yet measured, the expiry unset; NULL without memory."""
+cdef entry_t* new_native(uint32_t meta, const char* key, size_t size, const packed_t* native) noexcept nogil:
+    """An entry for an aggregate, whose value it takes over, the expiry unset; NULL without memory."""
     cdef entry_t* entry = _new_entry(meta, key, size, 0)
     if entry != NULL:
-        entry_words(entry)[0] = <uint64_t>native
-        entry_words(entry)[1] = 0
+        entry_native(entry)[0] = native[0]
     return entry
 
 
@@ -162,36 +163,33 @@ cdef entry_t* renamed_entry(const entry_t* entry, const char* key, size_t size) 
 cdef entry_t* copied_entry(const entry_t* entry, const char* key, size_t size, uint32_t clock) noexcept nogil:
     """A deep copy under another key."""
     cdef entry_t* fresh = renamed_entry(entry, key, size)
-    cdef void* value
+    cdef raw_t* raw
+    cdef bint copied = True
     if fresh == NULL:
         return NULL
     fresh.meta = (fresh.meta & ~CLOCK_MASK) | clock
-    if entry_encoding(entry) < RAW:
-        return fresh
     if entry_encoding(entry) == RAW:
-        value = _new_raw(<char*>(entry_raw(entry) + 1), entry_raw(entry).size)
-    else:
-        value = native_copy(entry_type(entry), entry_native(entry))
-    if value == NULL:
-        release(fresh)
+        raw = _new_raw(<char*>(entry_raw(entry) + 1), entry_raw(entry).size)
+        entry_words(fresh)[0] = <uint64_t>raw
+        copied = raw != NULL
+    elif entry_encoding(entry) == NATIVE:
+        copied = native_copy(entry_type(entry), entry_native(entry), entry_native(fresh)) == 0
+    if not copied:
+        free_block(fresh)
         return NULL
-    entry_words(fresh)[0] = <uint64_t>value
-    if entry_encoding(entry) == NATIVE:
-        entry_words(fresh)[1] = native_memory(entry_type(entry), value)
     return fresh
 
 
-cdef void _free_value(entry_t* entry) noexcept nogil:
-    cdef int encoding = entry_encoding(entry)
-    if encoding == RAW:
-        release(entry_raw(entry))
-    elif encoding == NATIVE:
-        native_free(entry_type(entry), <void*>entry_words(entry)[0])
+cdef void free_block(entry_t* entry) noexcept nogil:
+    release(entry, entry_block_size(entry), entry_type(entry))
 
 
 cdef void free_entry(entry_t* entry) noexcept nogil:
-    _free_value(entry)
-    release(entry)
+    if entry_encoding(entry) == RAW:
+        release(entry_raw(entry), sizeof(raw_t) + entry_raw(entry).size, STRINGS)
+    elif entry_encoding(entry) == NATIVE:
+        native_free(entry_type(entry), entry_native(entry))
+    free_block(entry)
 
 
 # --- The expiry's room ----------------------------------------------------------------------------------------------
@@ -200,7 +198,7 @@ cdef void free_entry(entry_t* entry) noexcept nogil:
 cdef entry_t* with_expiry(entry_t* entry) noexcept nogil:
     """Make room for an expiry; NULL without memory, and nothing changed."""
     cdef size_t size = entry_block_size(entry)
-    cdef entry_t* moved = <entry_t*>reallocate(entry, size + 8)
+    cdef entry_t* moved = <entry_t*>reallocate(entry, size, size + 8, entry_type(entry))
     if moved != NULL:
         memmove(<char*>moved + sizeof(entry_t) + 8, <char*>moved + sizeof(entry_t), size - sizeof(entry_t))
         moved.meta |= EXPIRES
@@ -214,7 +212,7 @@ cdef entry_t* without_expiry(entry_t* entry) noexcept nogil:
     cdef entry_t* moved
     memmove(<char*>entry + sizeof(entry_t), <char*>entry + sizeof(entry_t) + 8, size - sizeof(entry_t) - 8)
     entry.meta &= ~EXPIRES
-    moved = <entry_t*>reallocate(entry, size - 8)
+    moved = <entry_t*>reallocate(entry, size, size - 8, entry_type(entry))
     if moved == NULL:           # a smaller block was refused: put it back
         memmove(<char*>entry + sizeof(entry_t) + 8, <char*>entry + sizeof(entry_t), size - sizeof(entry_t) - 8)
         entry.meta |= EXPIRES

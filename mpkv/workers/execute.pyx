@@ -25,6 +25,7 @@ from mpkv.shm.board cimport (
     QUEUE_WAIT_NANOSECONDS, TOTAL_BLOCKING_KEYS, TOTAL_WATCHED_KEYS, USED_MEMORY, USED_MEMORY_OVERHEAD,
     USED_MEMORY_PEAK, monotonic_ns, waited_ns,
 )
+from mpkv.types.allocator cimport TABLES, used_by, used_in_all
 from mpkv.wire cimport (
     ABORTED, BATCH_MAGIC, BLOCKED, CONTROL, EVENT, EXEC, FLAG_FIRST, FLAG_NO_BLOCK, FLAG_PART, FLAG_RESENT, FLAG_RESP3,
     FLAG_WATCHED, LATE, REPLY, REQUEST as REQUEST_KIND, add_note, batch_t, begin_batch, begin_reply, end_reply,
@@ -155,9 +156,9 @@ cdef class Executor:
         self.block.set_total(KEYSPACE_MISSES, keyspace.misses)
         self.block.set_total(EXPIRED_KEYS, keyspace.expired)
         self.block.set(DIRTY, keyspace.dirty - self.saved_dirty)
-        self.block.set(USED_MEMORY, keyspace.memory())
-        self.block.raise_to(USED_MEMORY_PEAK, keyspace.memory())
-        self.block.set(USED_MEMORY_OVERHEAD, keyspace.overhead())
+        self.block.set(USED_MEMORY, used_in_all())
+        self.block.raise_to(USED_MEMORY_PEAK, used_in_all())
+        self.block.set(USED_MEMORY_OVERHEAD, used_by(TABLES))
         self.block.set(TOTAL_BLOCKING_KEYS, len(keyspace.waiting))
         self.block.set(TOTAL_WATCHED_KEYS, len(keyspace.watched))
         for db in range(keyspace.databases):

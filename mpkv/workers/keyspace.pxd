@@ -4,11 +4,12 @@
 
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
-from mpkv.workers.aggregate cimport HASH, LIST, SET, STRING, ZSET
+from mpkv.types.aggregate cimport HASH, LIST, SET, STRING, ZSET
 from mpkv.workers.entry cimport (
     entry_expire_at, entry_idle_seconds, entry_key, entry_memory, entry_native, entry_string, entry_t, entry_type,
 )
-from mpkv.workers.slot_table cimport table_t
+from mpkv.types.packed cimport packed_t
+from mpkv.types.table cimport place_t, table_t
 
 cdef enum:
     SLOTS_PER_GROUP = 128
@@ -19,16 +20,16 @@ ctypedef struct group_t:
 
 ctypedef struct directory_t:
     group_t[128] groups
-    table_t* tables[16384]
+    table_t[16384] tables
 
 ctypedef struct database_t:
     directory_t* directory  # NULL: nothing was stored here since the last flush
     uint64_t keys
     uint64_t volatiles
     double average_ttl_ms
-    uint32_t expire_slot    # where the expiry cycle goes on
-    uint64_t expire_tag
-    uint32_t expire_skip    # volatile keys of that tag that it has passed
+    uint32_t expire_slot    # where the expiry cycle goes on …
+    uint64_t expire_prefix  # … of the keys' hashes …
+    uint32_t expire_skip    # … and volatile keys of that prefix that it has passed
 
 # A shared error, ready to be raised
 cdef object again(object error)
@@ -36,7 +37,7 @@ cdef object again(object error)
 # A walk over one database; all zeroes is the beginning. Writes nothing (R9).
 ctypedef struct keyspace_position:
     uint32_t slot
-    uint32_t index
+    place_t place
 
 cdef class Keyspace:
     """All databases of one shard."""
@@ -59,7 +60,6 @@ cdef class Keyspace:
     cdef public list expired_effects    # (db, (b"UNLINK", key)): of keys that expired
 
     cdef database_t* _bases
-    cdef size_t _memory, _overhead
 
     # NULL when absent; an entry that expired is deleted first (counted, its effect recorded, watchers told)
     cdef entry_t* find(self, int db, unsigned slot, const char* key, size_t size)
@@ -96,30 +96,29 @@ cdef class Keyspace:
     cdef size_t size(self, int db) noexcept nogil               # keys, those expired but not yet deleted included
     cdef size_t volatile(self, int db) noexcept nogil      # keys with an expiry
     cdef int64_t average_ttl_ms(self, int db) noexcept nogil    # of these, estimated
-    cdef size_t memory(self) noexcept nogil                     # bytes allocated for all that it holds
-    cdef size_t overhead(self) noexcept nogil                   # of them for tables and directories
     cdef entry_t* next(self, int db, keyspace_position* position) noexcept nogil     # NULL at the end
     # the same within position.slot
     cdef entry_t* next_in_slot(self, int db, keyspace_position* position) noexcept nogil
     cdef int clear(self, int db) except -2                      # -1: all databases
-    # Insert while loading: a value of type `kind` that the keyspace then owns. 0 = done; the value is not taken if
+    # Insert while loading: a value of type `kind`, whose words are taken over. 0 = done; the value is not taken if
     # 1 = key was there already, -1 = no memory
-    cdef int adopt(self, int db, const char* key, size_t size, int kind, void* native, int64_t expire_at) except -2
+    cdef int adopt(
+        self, int db, const char* key, size_t size, int kind, const packed_t* native, int64_t expire_at
+    ) except -2
     cdef int adopt_string(self, int db, const char* key, size_t size, const char* value, size_t value_size,
                            int64_t expire_at) except -2
 
-    cdef uint64_t* _peek(self, int db, unsigned slot, uint64_t tag, const char* key, size_t size) noexcept nogil
-    cdef uint64_t* _locate(self, int db, unsigned slot, uint64_t tag, const char* key, size_t size) except? NULL
-    cdef int _insert(self, int db, unsigned slot, uint64_t tag, entry_t* entry) noexcept nogil
-    cdef void _resized(self, size_t growth) noexcept nogil
-    cdef void _exchange(self, int db, unsigned slot, uint64_t* word, entry_t* fresh) noexcept nogil
-    cdef entry_t* _detach(self, int db, unsigned slot, uint64_t* word) noexcept nogil
+    cdef uint64_t* _peek(self, int db, unsigned slot, uint64_t hash, const char* key, size_t size) noexcept nogil
+    cdef uint64_t* _locate(self, int db, unsigned slot, uint64_t hash, const char* key, size_t size) except? NULL
+    cdef int _insert(self, int db, unsigned slot, uint64_t hash, entry_t* entry) noexcept nogil
+    cdef void _exchange(self, int db, unsigned slot, uint64_t hash, uint64_t* word, entry_t* fresh) noexcept nogil
+    cdef entry_t* _detach(self, int db, unsigned slot, uint64_t hash, uint64_t* word) noexcept nogil
     cdef void _count_volatile(self, int db, unsigned slot, int change) noexcept nogil
     cdef int _store(self, int db, unsigned slot, const char* key, size_t size, uint32_t meta,
                     const char* value, size_t value_size, int64_t integer, bint keep_ttl) except -2
     cdef int _changed(self, int db, unsigned slot, const char* key, size_t size, unsigned times) except -2
     cdef int _tell(self, int db, const char* key, size_t size, bint exists) except -1
-    cdef int _expire(self, int db, unsigned slot, uint64_t* word) except -1
+    cdef int _expire(self, int db, unsigned slot, uint64_t hash, uint64_t* word) except -1
     cdef int _clear_one(self, int db) noexcept nogil
     cdef void _rename(self, int db, bytes source, bytes destination) except *
     cdef bint _copy(self, int db, bytes source, int other_db, bytes destination) except -1

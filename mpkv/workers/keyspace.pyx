@@ -1,20 +1,16 @@
 """The keyspace of one shard: every key it owns, in native memory.
 
-A database has one small hash table per slot, reached through a directory of 16384 pointers that is allocated with the
-first key (untouched pages of it cost nothing). Tables per slot rather than one per database, because a slot is what a
-SCAN cursor names and what moves when the number of shards changes: it can be counted, walked and dropped alone. It
-also cuts resizing into pieces: with millions of keys a table still has about a hundred, and rebuilding it takes a
-microsecond, so nothing needs to be rehashed in steps. `slot_table` explains the tables and `entry` the entries; here is
-what holds them together: counts, memory, time, and who hears of changes.
+A database has one hash table per slot, reached through a directory of 16384 words that is allocated with the first key
+(untouched pages of it cost nothing). Tables per slot rather than one per database, because a slot is what a SCAN cursor
+names and what moves when the number of shards changes: it can be counted, walked and dropped alone. It also cuts
+resizing into pieces: with millions of keys a table still has about a hundred, and rebuilding it takes a microsecond; a
+slot of a million keys (of one hash tag) is cut into segments by the table itself. `types/table` explains the tables and
+`entry` the entries; here is what holds them together: counts, time, and who hears of changes.
 
 Counts of keys and of volatile keys per group of 128 slots stand before the directory. A random key is drawn by rank
 through them, exactly fairly and in bounded time, and walks pass over what is empty.
 
-Memory
-------
-Memory is counted as what malloc takes for a block (its own 8 bytes and the rounding included), incrementally.
-Aggregates are measured in `changed`, that is once per command, and the size is remembered in the entry: deleting one
-needs no measuring, and the sum never drifts.
+What all of this takes is counted by the allocator, on the account of each type and of the tables.
 
 Time
 ----
@@ -24,24 +20,29 @@ the keys it names.
 """
 
 from mpkv.sharding cimport SLOTS, key_slot
-from mpkv.types.allocator cimport allocate_zeroed, release
+from mpkv.types.allocator cimport TABLES, allocate_zeroed, footprint, release, used_by, used_in_all
 from mpkv.types.chance cimport below, random_bits
-from mpkv.workers.aggregate cimport (
-    HASH, LIST, SET, STRING, ZSET, native_content, native_free, native_len, native_memory, native_new, type_name,
+from mpkv.types.packed cimport packed_t
+from mpkv.types.siphash cimport siphash
+from mpkv.types.table cimport (
+    FLAG, pieces_t, place_prefix, place_t, table_check, table_close, table_count, table_exchange, table_fetch_piece,
+    table_fetch_segment, table_find, table_flagged, table_insert, table_memory, table_next, table_random,
+    table_remove, table_seek, word_piece,
+)
+from mpkv.types.aggregate cimport (
+    HASH, LIST, SET, STRING, ZSET, native_begin, native_content, native_free, native_len, type_name,
 )
 from mpkv.workers.entry cimport (
-    CLOCK_MASK, EXPIRES, EXPIRES_SHIFT, INLINE, INLINE_MAX, INTEGER, LONG_KEY, MODIFIED, NATIVE, RAW, SHORT_KEY_MAX,
-    allocated_bytes, copied_entry, encoding_of, entry_encoding, entry_expire_at, entry_expiry, entry_key_size,
-    entry_key_text, entry_memory, entry_native, entry_raw, entry_t, entry_type, entry_words, free_entry, key_of,
-    kind_bits, lru_clock, new_native, new_string, read_integer, renamed_entry, rewrite_entry, string_of, with_expiry,
-    without_expiry,
-)
-from mpkv.workers.slot_table cimport (
-    DENSE_MAX, TAG_MASK, VOLATILE, key_tag, make_word, table_check, table_find, table_insert, table_memory,
-    table_remove, table_t, table_words, word_entry, word_home,
+    CLOCK_MASK, EXPIRES, INLINE, INLINE_MAX, INTEGER, LONG_KEY, MODIFIED, NATIVE, RAW, SHORT_KEY_MAX, copied_entry,
+    encoding_of, entry_encoding, entry_expire_at, entry_expiry, entry_key_size, entry_key_text, entry_memory,
+    entry_native, entry_raw, entry_t, entry_type, entry_words, free_block, free_entry, key_of, kind_bits, lru_clock,
+    new_native, new_string, read_integer, renamed_entry, rewrite_entry, string_of, with_expiry, without_expiry,
 )
 
 from mpkv import errors, sharding
+
+from libc.stdlib cimport calloc, free
+from libc.string cimport memcmp, memset
 
 cdef enum:
     GROUPS = 128                # SLOTS / SLOTS_PER_GROUP
@@ -51,48 +52,75 @@ cdef extern from *:
     void __builtin_prefetch(const void* address) nogil
 
 
+# --- What the tables must know of entries ---------------------------------------------------------------------------
+
+
+cdef bint _is_named(const void* piece, const char* name, size_t size) noexcept nogil:
+    cdef const entry_t* entry = <const entry_t*>piece
+    return entry_key_size(entry) == size and memcmp(entry_key_text(entry), name, size) == 0
+
+
+cdef uint64_t _hash_of(const void* piece) noexcept nogil:
+    return siphash(entry_key_text(<const entry_t*>piece), entry_key_size(<const entry_t*>piece))
+
+
+# A word's flag: the key has an expiry
+cdef pieces_t _entries = pieces_t(_is_named, _hash_of, TABLES)
+
+
+cdef inline entry_t* _entry_of(const uint64_t* word) noexcept nogil:
+    return <entry_t*>word_piece(word[0])
+
+
 # --- The place of the expiry cycle ----------------------------------------------------------------------------------
 
 
 cdef uint64_t* _next_volatile(database_t* base, int64_t* looks) noexcept nogil:
-    """The next volatile key of the expiry cycle from the place in `base` on, which moves to its slot.
+    """The next volatile key of the expiry cycle from the place in `base` on, which moves to its slot and prefix.
 
     NULL at the end (then the slot is SLOTS), or when no looks are left; each word and each slot takes one.
     """
     cdef directory_t* directory = base.directory
     cdef table_t* table
-    cdef uint64_t* words
-    cdef uint64_t tag
-    cdef uint32_t index, skipped = 0
+    cdef place_t place
+    cdef uint64_t* word
+    cdef uint64_t prefix
+    cdef uint32_t skipped = 0
     while base.expire_slot < SLOTS and looks[0] > 0:
         looks[0] -= 1
-        table = directory.tables[base.expire_slot]
+        table = &directory.tables[base.expire_slot]
         if directory.groups[base.expire_slot // SLOTS_PER_GROUP].volatiles == 0:
             base.expire_slot |= SLOTS_PER_GROUP - 1     # nothing in the rest of the group
-        elif table != NULL and table.volatiles:
-            words = table_words(table)
-            for index in range(word_home(base.expire_tag, table.homes), table.capacity):
+        elif table_flagged(table):
+            table_seek(table, base.expire_prefix, &place)
+            while True:
+                word = table_next(table, &place)
+                if word == NULL:
+                    break
                 looks[0] -= 1
-                tag = words[index] & TAG_MASK
-                if tag > base.expire_tag and looks[0] <= 0:     # only here, so that every call gets on
-                    _step_to(base, tag, False)
+                prefix = place_prefix(table, &place, word[0])
+                if prefix > base.expire_prefix and looks[0] <= 0:   # only here, so that every call gets on
+                    _step_to(base, prefix, False)
                     return NULL
-                if not words[index] & VOLATILE or tag < base.expire_tag:
+                if not word[0] & FLAG:
                     continue
-                if tag > base.expire_tag or skipped == base.expire_skip:
-                    return words + index
+                if prefix > base.expire_prefix:
+                    _step_to(base, prefix, False)
+                    return word
+                if skipped == base.expire_skip:
+                    return word
                 skipped += 1
         base.expire_slot += 1
-        base.expire_tag = 0
+        base.expire_prefix = 0
         base.expire_skip = 0
         skipped = 0
     return NULL
 
 
-cdef inline void _step_to(database_t* base, uint64_t tag, bint over) noexcept nogil:
-    """Let the expiry cycle stand at a tag; `over`: behind one more of its keys. (Equal tags keep their order.)"""
-    if tag != base.expire_tag:
-        base.expire_tag = tag
+cdef inline void _step_to(database_t* base, uint64_t prefix, bint over) noexcept nogil:
+    """Let the expiry cycle stand at a prefix; `over`: behind one more of its keys. (Equal ones keep their order.)"""
+    if prefix != base.expire_prefix:
+        base.expire_prefix = prefix
         base.expire_skip = 0
     base.expire_skip += over
 
@@ -110,23 +138,19 @@ cdef object _value_of(const entry_t* entry):
     return string_of(entry) if entry_type(entry) == STRING else native_content(entry_type(entry), entry_native(entry))
 
 
-def _validate_entry(uint64_t word, unsigned slot):
+cdef bytes _validate_entry(const entry_t* entry, unsigned slot, bint flag):
     """Check one entry on its own; returns its key."""
-    cdef entry_t* entry = word_entry(word)
     cdef bytes key = key_of(entry)
     cdef int encoding = entry_encoding(entry)
-    cdef void* native = entry_native(entry)
     assert key_slot(key, len(key)) == slot, f"{key!r} is in slot {slot}"
-    assert key_tag(key, len(key)) == word & TAG_MASK, f"{key!r} has another tag than its hash"
+    assert flag == ((entry.meta & EXPIRES) != 0), f"the word of {key!r} disagrees about the expiry"
     assert (entry_type(entry) == STRING) == (encoding != NATIVE), f"{key!r} has an encoding of another type"
     assert encoding == INLINE or entry.value_size == 0, f"{key!r} has an inline value and is not INLINE"
     assert encoding != RAW or entry_raw(entry).size > INLINE_MAX, f"{key!r} has a block for a small string"
     assert (len(key) > SHORT_KEY_MAX) == ((entry.meta & LONG_KEY) != 0), f"{key!r:.100} has a wrong form of size"
     assert not entry.meta & EXPIRES or entry_expiry(entry)[0] != -1, f"{key!r} expires at -1"
-    if native != NULL:
-        assert native_len(entry_type(entry), native), f"{key!r} is empty and still there"
-        memory = native_memory(entry_type(entry), native)
-        assert memory == entry_words(entry)[1], f"{key!r} was changed and not declared so"
+    if encoding == NATIVE:
+        assert native_len(entry_type(entry), entry_native(entry)), f"{key!r} is empty and still there"
     return key
 
 
@@ -158,7 +182,7 @@ cdef class Keyspace:
         self.ready = []
         self.effects = []
         self.expired_effects = []
-        self._bases = <database_t*>allocate_zeroed(databases, sizeof(database_t))
+        self._bases = <database_t*>calloc(databases, sizeof(database_t))
         if self._bases == NULL:
             raise MemoryError
 
@@ -168,7 +192,7 @@ cdef class Keyspace:
             return
         for db in range(self.databases):
             self._clear_one(db)
-        release(self._bases)
+        free(self._bases)
 
     def database(self, int index):
         """The database of this number, as handlers see it."""
@@ -177,12 +201,10 @@ cdef class Keyspace:
 
     # --- Finding
 
-    cdef uint64_t* _peek(self, int db, unsigned slot, uint64_t tag, const char* key, size_t size) noexcept nogil:
+    cdef uint64_t* _peek(self, int db, unsigned slot, uint64_t hash, const char* key, size_t size) noexcept nogil:
         """The word of a key, expired or not; NULL if absent."""
         cdef directory_t* directory = self._bases[db].directory
-        if directory == NULL or directory.tables[slot] == NULL:
-            return NULL
-        return table_find(directory.tables[slot], tag, key, size)
+        return NULL if directory == NULL else table_find(&directory.tables[slot], &_entries, hash, key, size)
 
     # A batch of requests tells what will be looked up soon. Each step of a look-up is a cache miss when there are many
     # keys; taken early, one by one
@@ -195,42 +217,27 @@ cdef class Keyspace:
 
     cdef void fetch_table(self, int db, unsigned slot) noexcept nogil:
         """Second step: the slot's table, as far as it fits two cache lines."""
-        cdef directory_t* directory = self._bases[db].directory
-        if directory != NULL and directory.tables[slot] != NULL:
-            __builtin_prefetch(directory.tables[slot])
-            __builtin_prefetch(<char*>directory.tables[slot] + 64)
+        if self._bases[db].directory != NULL:
+            table_fetch_segment(&self._bases[db].directory.tables[slot], 0)
 
     cdef void fetch_entry(self, int db, unsigned slot, const char* key, size_t size) noexcept nogil:
         """Third step: the entry whose tag is the key's."""
-        cdef directory_t* directory = self._bases[db].directory
-        cdef table_t* table
-        cdef uint64_t* words
-        cdef uint64_t tag
-        cdef uint32_t index
-        if directory == NULL or directory.tables[slot] == NULL:
-            return
-        table = directory.tables[slot]
-        words = table_words(table)
-        tag = key_tag(key, size)
-        index = word_home(tag, table.homes)
-        while index < table.capacity and words[index] and (words[index] & TAG_MASK) < tag:
-            index += 1
-        if index < table.capacity and (words[index] & TAG_MASK) == tag:
-            __builtin_prefetch(word_entry(words[index]))
+        if self._bases[db].directory != NULL:
+            table_fetch_piece(&self._bases[db].directory.tables[slot], siphash(key, size))
 
-    cdef uint64_t* _locate(self, int db, unsigned slot, uint64_t tag, const char* key, size_t size) except? NULL:
+    cdef uint64_t* _locate(self, int db, unsigned slot, uint64_t hash, const char* key, size_t size) except? NULL:
         """The word of a key that has not expired; one that has is deleted."""
-        cdef uint64_t* word = self._peek(db, slot, tag, key, size)
-        if word == NULL or not word[0] & VOLATILE or not self.may_expire:
+        cdef uint64_t* word = self._peek(db, slot, hash, key, size)
+        if word == NULL or not word[0] & FLAG or not self.may_expire:
             return word
-        if self.now_ms > entry_expiry(word_entry(word[0]))[0]:
-            self._expire(db, slot, word)
+        if self.now_ms > entry_expiry(_entry_of(word))[0]:
+            self._expire(db, slot, hash, word)
             return NULL
         return word
 
     cdef entry_t* find(self, int db, unsigned slot, const char* key, size_t size):
-        cdef uint64_t* word = self._locate(db, slot, key_tag(key, size), key, size)
-        return NULL if word == NULL else word_entry(word[0])
+        cdef uint64_t* word = self._locate(db, slot, siphash(key, size), key, size)
+        return NULL if word == NULL else _entry_of(word)
 
     cdef entry_t* find_for_read(self, int db, unsigned slot, const char* key, size_t size):
         cdef entry_t* entry = self.find(db, slot, key, size)
@@ -248,62 +255,41 @@ cdef class Keyspace:
 
     # --- Putting in and taking out: the only places where tables, counts and the sum of memory change
 
-    cdef int _insert(self, int db, unsigned slot, uint64_t tag, entry_t* entry) noexcept nogil:
+    cdef int _insert(self, int db, unsigned slot, uint64_t hash, entry_t* entry) noexcept nogil:
         """Of a key that is not there. 0; -1 without memory, and the entry is still the caller's."""
         cdef database_t* base = &self._bases[db]
-        cdef table_t** place
-        cdef size_t before
+        cdef bint volatile_ = (entry.meta & EXPIRES) != 0
         if base.directory == NULL:
-            base.directory = <directory_t*>allocate_zeroed(1, sizeof(directory_t))
+            base.directory = <directory_t*>allocate_zeroed(sizeof(directory_t), TABLES)
             if base.directory == NULL:
                 return -1
-            self._resized(allocated_bytes(sizeof(directory_t)))
-        place = &base.directory.tables[slot]
-        before = table_memory(place[0])
-        if table_insert(place, make_word(tag, entry), self.snapshot_running) < 0:
-            self._resized(table_memory(place[0]) - before)     # it may have been rebuilt
+        if table_insert(&base.directory.tables[slot], &_entries, hash, entry, volatile_) < 0:
             return -1
-        self._resized(table_memory(place[0]) - before)
-        self._memory += entry_memory(entry)
         base.keys += 1
         base.directory.groups[slot // SLOTS_PER_GROUP].keys += 1
-        if entry.meta & EXPIRES:
-            self._count_volatile(db, slot, 1)
+        self._count_volatile(db, slot, volatile_)
         return 0
 
-    cdef entry_t* _detach(self, int db, unsigned slot, uint64_t* word) noexcept nogil:
+    cdef entry_t* _detach(self, int db, unsigned slot, uint64_t hash, uint64_t* word) noexcept nogil:
         """Take an entry out of its table; it is the caller's from here on."""
         cdef database_t* base = &self._bases[db]
-        cdef table_t** place = &base.directory.tables[slot]
-        cdef entry_t* entry = word_entry(word[0])
-        cdef size_t before = table_memory(place[0])
-        if entry.meta & EXPIRES:
-            self._count_volatile(db, slot, -1)
-        table_remove(place, word, self.snapshot_running)
-        self._resized(table_memory(place[0]) - before)
-        self._memory -= entry_memory(entry)
+        cdef entry_t* entry = _entry_of(word)
+        self._count_volatile(db, slot, -1 if entry.meta & EXPIRES else 0)
+        table_remove(&base.directory.tables[slot], &_entries, hash, word)
         base.keys -= 1
         base.directory.groups[slot // SLOTS_PER_GROUP].keys -= 1
         return entry
 
-    cdef void _resized(self, size_t growth) noexcept nogil:
-        """Tables or directories took so many bytes more; fewer: modulo 2**64."""
-        self._memory += growth
-        self._overhead += growth
-
-    cdef void _exchange(self, int db, unsigned slot, uint64_t* word, entry_t* fresh) noexcept nogil:
-        """Put another entry in the place of one with the same key, which is freed."""
-        cdef entry_t* old = word_entry(word[0])
-        self._memory += entry_memory(fresh) - entry_memory(old)
-        self._count_volatile(db, slot, <int>(fresh.meta >> EXPIRES_SHIFT & 1) - <int>(old.meta >> EXPIRES_SHIFT & 1))
-        word[0] = make_word(word[0], fresh)
-        free_entry(old)
+    cdef void _exchange(self, int db, unsigned slot, uint64_t hash, uint64_t* word, entry_t* fresh) noexcept nogil:
+        """Put another entry in the place of one with the same key, which the caller frees."""
+        cdef bint volatile_ = (fresh.meta & EXPIRES) != 0
+        self._count_volatile(db, slot, <int>volatile_ - <int>((word[0] & FLAG) != 0))
+        table_exchange(&self._bases[db].directory.tables[slot], hash, word, fresh, volatile_)
 
     cdef void _count_volatile(self, int db, unsigned slot, int change) noexcept nogil:
-        cdef database_t* base = &self._bases[db]
-        base.volatiles += change
-        base.directory.groups[slot // SLOTS_PER_GROUP].volatiles += change
-        base.directory.tables[slot].volatiles += change
+        """The tables count for themselves."""
+        self._bases[db].volatiles += change
+        self._bases[db].directory.groups[slot // SLOTS_PER_GROUP].volatiles += change
 
     # --- Strings
 
@@ -327,16 +313,15 @@ cdef class Keyspace:
     cdef int _store(self, int db, unsigned slot, const char* key, size_t size, uint32_t meta,
                     const char* value, size_t value_size, int64_t integer, bint keep_ttl) except -2:
         """Make `key` a string of the encoding in `meta`, whatever it was."""
-        cdef uint64_t tag = key_tag(key, size)
-        cdef uint64_t* word = self._locate(db, slot, tag, key, size)
-        cdef entry_t* old = NULL if word == NULL else word_entry(word[0])
+        cdef uint64_t hash = siphash(key, size)
+        cdef uint64_t* word = self._locate(db, slot, hash, key, size)
+        cdef entry_t* old = NULL if word == NULL else _entry_of(word)
         cdef entry_t* fresh
-        cdef size_t inline_size = value_size if encoding_of(meta) == INLINE else 0
         meta |= lru_clock(self.now_ms)
         if old != NULL:
             if keep_ttl:
                 meta |= old.meta & EXPIRES
-            if rewrite_entry(old, meta, value, inline_size, integer):
+            if rewrite_entry(old, meta, value, value_size, integer):
                 return 0
         fresh = new_string(meta, key, size, value, value_size, integer)
         if fresh == NULL:
@@ -344,8 +329,9 @@ cdef class Keyspace:
         if fresh.meta & EXPIRES:
             entry_expiry(fresh)[0] = entry_expiry(old)[0]
         if old != NULL:
-            self._exchange(db, slot, word, fresh)
-        elif self._insert(db, slot, tag, fresh) < 0:
+            self._exchange(db, slot, hash, word, fresh)
+            free_entry(old)
+        elif self._insert(db, slot, hash, fresh) < 0:
             free_entry(fresh)
             return -1
         return 0
@@ -361,17 +347,15 @@ cdef class Keyspace:
     # --- Aggregates
 
     cdef entry_t* find_or_create(self, int db, unsigned slot, const char* key, size_t size, int kind):
-        cdef entry_t* entry = self.find(db, slot, key, size)
-        cdef void* native
-        if entry != NULL:
-            return entry
-        native = native_new(kind)
-        if native == NULL:
-            return NULL
-        entry = new_native(kind_bits(kind, NATIVE) | lru_clock(self.now_ms), key, size, native)
-        if entry == NULL:
-            native_free(kind, native)
-        elif self._insert(db, slot, key_tag(key, size), entry) < 0:
+        cdef uint64_t hash = siphash(key, size)
+        cdef uint64_t* word = self._locate(db, slot, hash, key, size)
+        cdef packed_t native
+        cdef entry_t* entry
+        if word != NULL:
+            return _entry_of(word)
+        native_begin(kind, &native)
+        entry = new_native(kind_bits(kind, NATIVE) | lru_clock(self.now_ms), key, size, &native)
+        if entry != NULL and self._insert(db, slot, hash, entry) < 0:
             free_entry(entry)
             return NULL
         return entry
@@ -387,19 +371,14 @@ cdef class Keyspace:
         return 0
 
     cdef int _changed(self, int db, unsigned slot, const char* key, size_t size, unsigned times) except -2:
-        cdef uint64_t* word = self._peek(db, slot, key_tag(key, size), key, size)
-        cdef entry_t* entry = NULL if word == NULL else word_entry(word[0])
-        cdef void* native = NULL if entry == NULL else entry_native(entry)
-        cdef size_t memory
+        cdef uint64_t hash = siphash(key, size)
+        cdef uint64_t* word = self._peek(db, slot, hash, key, size)
+        cdef entry_t* entry = NULL if word == NULL else _entry_of(word)
+        cdef packed_t* native = NULL if entry == NULL else entry_native(entry)
         cdef int emptied = 0
-        if native != NULL:
-            if native_len(entry_type(entry), native) == 0:
-                free_entry(self._detach(db, slot, word))
-                emptied = 1
-            else:
-                memory = native_memory(entry_type(entry), native)
-                self._memory += memory - entry_words(entry)[1]
-                entry_words(entry)[1] = memory
+        if native != NULL and native_len(entry_type(entry), native) == 0:
+            free_entry(self._detach(db, slot, hash, word))
+            emptied = 1
         self.dirty += times
         self._tell(db, key, size, entry != NULL and not emptied)
         return emptied
@@ -418,17 +397,18 @@ cdef class Keyspace:
         return 0
 
     cdef bint delete(self, int db, unsigned slot, const char* key, size_t size):
-        cdef uint64_t* word = self._locate(db, slot, key_tag(key, size), key, size)
+        cdef uint64_t hash = siphash(key, size)
+        cdef uint64_t* word = self._locate(db, slot, hash, key, size)
         if word == NULL:
             return False
-        free_entry(self._detach(db, slot, word))
+        free_entry(self._detach(db, slot, hash, word))
         self.dirty += 1
         self._tell(db, key, size, False)
         return True
 
-    cdef int _expire(self, int db, unsigned slot, uint64_t* word) except -1:
+    cdef int _expire(self, int db, unsigned slot, uint64_t hash, uint64_t* word) except -1:
         """Delete a key because of its time. No change in the sense of `dirty`: a read can cause it."""
-        cdef entry_t* entry = self._detach(db, slot, word)
+        cdef entry_t* entry = self._detach(db, slot, hash, word)
         self.expired += 1
         try:
             if self.effects_wanted:
@@ -441,20 +421,17 @@ cdef class Keyspace:
     cdef int set_expire_at(self, int db, entry_t* entry, int64_t at_ms) noexcept:
         cdef size_t size = entry_key_size(entry)
         cdef unsigned slot = key_slot(entry_key_text(entry), size)
+        cdef uint64_t hash = siphash(entry_key_text(entry), size)
         cdef bint wanted = at_ms != -1
         cdef uint64_t* word
         cdef entry_t* moved
-        cdef size_t before
         if wanted != ((entry.meta & EXPIRES) != 0):
-            before = entry_memory(entry)
-            word = self._peek(db, slot, key_tag(entry_key_text(entry), size), entry_key_text(entry), size)
+            word = self._peek(db, slot, hash, entry_key_text(entry), size)
             moved = with_expiry(entry) if wanted else without_expiry(entry)
             if moved == NULL:
                 return -1
             entry = moved
-            word[0] = make_word(word[0], entry)
-            self._memory += entry_memory(entry) - before
-            self._count_volatile(db, slot, 1 if wanted else -1)
+            self._exchange(db, slot, hash, word, entry)
         if wanted:
             entry_expiry(entry)[0] = at_ms
         return 0
@@ -463,27 +440,31 @@ cdef class Keyspace:
 
     cdef void _rename(self, int db, bytes source, bytes destination) except *:
         cdef unsigned slot = key_slot(source, len(source)), other_slot = key_slot(destination, len(destination))
-        cdef uint64_t tag = key_tag(source, len(source)), other_tag = key_tag(destination, len(destination))
-        cdef uint64_t* word = self._locate(db, slot, tag, source, len(source))
+        cdef uint64_t hash = siphash(source, len(source)), other_hash = siphash(destination, len(destination))
+        cdef uint64_t* word = self._locate(db, slot, hash, source, len(source))
         cdef uint64_t* other
         cdef entry_t* fresh
+        cdef entry_t* overwritten
         if word == NULL:
             raise again(errors.NO_SUCH_KEY)
         if source == destination:
             return
         # Let the destination expire before it is overwritten; that may move words
-        self._locate(db, other_slot, other_tag, destination, len(destination))
-        word = self._peek(db, slot, tag, source, len(source))
-        fresh = renamed_entry(word_entry(word[0]), destination, len(destination))
+        self._locate(db, other_slot, other_hash, destination, len(destination))
+        word = self._peek(db, slot, hash, source, len(source))
+        fresh = renamed_entry(_entry_of(word), destination, len(destination))
         if fresh == NULL:
             raise again(errors.OUT_OF_MEMORY)
-        other = self._peek(db, other_slot, other_tag, destination, len(destination))
+        other = self._peek(db, other_slot, other_hash, destination, len(destination))
         if other != NULL:
-            self._exchange(db, other_slot, other, fresh)
-        elif self._insert(db, other_slot, other_tag, fresh) < 0:
-            release(fresh)
+            overwritten = _entry_of(other)
+            self._exchange(db, other_slot, other_hash, other, fresh)
+            free_entry(overwritten)
+        elif self._insert(db, other_slot, other_hash, fresh) < 0:
+            free_block(fresh)
             raise again(errors.OUT_OF_MEMORY)
-        release(self._detach(db, slot, self._peek(db, slot, tag, source, len(source))))     # its value has moved on
+        word = self._peek(db, slot, hash, source, len(source))
+        free_block(self._detach(db, slot, hash, word))      # its value has moved on
         self.dirty += 1
         self._tell(db, source, len(source), False)
         self._tell(db, destination, len(destination), True)
@@ -491,8 +472,9 @@ cdef class Keyspace:
     cdef bint _copy(self, int db, bytes source, int other_db, bytes destination) except -1:
         cdef entry_t* entry = self.find(db, key_slot(source, len(source)), source, len(source))
         cdef unsigned slot = key_slot(destination, len(destination))
-        cdef uint64_t tag = key_tag(destination, len(destination))
+        cdef uint64_t hash = siphash(destination, len(destination))
         cdef entry_t* fresh
+        cdef entry_t* overwritten
         cdef uint64_t* word
         if entry == NULL:
             return False
@@ -501,10 +483,12 @@ cdef class Keyspace:
         fresh = copied_entry(entry, destination, len(destination), lru_clock(self.now_ms))
         if fresh == NULL:
             raise again(errors.OUT_OF_MEMORY)
-        word = self._locate(other_db, slot, tag, destination, len(destination))
+        word = self._locate(other_db, slot, hash, destination, len(destination))
         if word != NULL:
-            self._exchange(other_db, slot, word, fresh)
-        elif self._insert(other_db, slot, tag, fresh) < 0:
+            overwritten = _entry_of(word)
+            self._exchange(other_db, slot, hash, word, fresh)
+            free_entry(overwritten)
+        elif self._insert(other_db, slot, hash, fresh) < 0:
             free_entry(fresh)
             raise again(errors.OUT_OF_MEMORY)
         self.dirty += 1
@@ -513,46 +497,47 @@ cdef class Keyspace:
 
     cdef bint _move(self, int db, bytes key, int other_db) except -1:
         cdef unsigned slot = key_slot(key, len(key))
-        cdef uint64_t tag = key_tag(key, len(key))
-        cdef uint64_t* word = self._locate(db, slot, tag, key, len(key))
-        if word == NULL or db == other_db or self._locate(other_db, slot, tag, key, len(key)) != NULL:
+        cdef uint64_t hash = siphash(key, len(key))
+        cdef uint64_t* word = self._locate(db, slot, hash, key, len(key))
+        if word == NULL or db == other_db or self._locate(other_db, slot, hash, key, len(key)) != NULL:
             return False
-        if self._insert(other_db, slot, tag, word_entry(word[0])) < 0:
+        if self._insert(other_db, slot, hash, _entry_of(word)) < 0:
             raise again(errors.OUT_OF_MEMORY)
-        self._detach(db, slot, word)
+        self._detach(db, slot, hash, word)
         self.dirty += 1
         self._tell(db, key, len(key), False)
         self._tell(other_db, key, len(key), True)
         return True
 
-    cdef int adopt(self, int db, const char* key, size_t size, int kind, void* native, int64_t expire_at) except -2:
+    cdef int adopt(
+        self, int db, const char* key, size_t size, int kind, const packed_t* native, int64_t expire_at
+    ) except -2:
         cdef unsigned slot = key_slot(key, size)
-        cdef uint64_t tag = key_tag(key, size)
+        cdef uint64_t hash = siphash(key, size)
         cdef uint32_t meta = kind_bits(kind, NATIVE) | lru_clock(self.now_ms) | (EXPIRES if expire_at != -1 else 0)
         cdef entry_t* entry
         if kind not in (LIST, SET, ZSET, HASH):
             raise ValueError(f"a value of type {kind} cannot be adopted")
-        if self._peek(db, slot, tag, key, size) != NULL:
+        if self._peek(db, slot, hash, key, size) != NULL:
             return 1
         entry = new_native(meta, key, size, native)
         if entry == NULL:
             return -1
         if expire_at != -1:
             entry_expiry(entry)[0] = expire_at
-        entry_words(entry)[1] = native_memory(kind, native)
-        if self._insert(db, slot, tag, entry) < 0:
-            release(entry)
+        if self._insert(db, slot, hash, entry) < 0:
+            free_block(entry)
             return -1
         return 0
 
     cdef int adopt_string(self, int db, const char* key, size_t size, const char* value, size_t value_size,
                           int64_t expire_at) except -2:
         cdef unsigned slot = key_slot(key, size)
-        cdef uint64_t tag = key_tag(key, size)
+        cdef uint64_t hash = siphash(key, size)
         cdef int64_t integer = 0
         cdef int encoding = INLINE if value_size <= INLINE_MAX else RAW
         cdef entry_t* entry
-        if self._peek(db, slot, tag, key, size) != NULL:
+        if self._peek(db, slot, hash, key, size) != NULL:
             return 1
         if read_integer(value, value_size, &integer):
             encoding = INTEGER
@@ -562,7 +547,7 @@ cdef class Keyspace:
             return -1
         if expire_at != -1:
             entry_expiry(entry)[0] = expire_at
-        if self._insert(db, slot, tag, entry) < 0:
+        if self._insert(db, slot, hash, entry) < 0:
             free_entry(entry)
             return -1
         return 0
@@ -578,12 +563,6 @@ cdef class Keyspace:
     cdef int64_t average_ttl_ms(self, int db) noexcept nogil:
         return <int64_t>self._bases[db].average_ttl_ms
 
-    cdef size_t memory(self) noexcept nogil:
-        return self._memory
-
-    cdef size_t overhead(self) noexcept nogil:
-        return self._overhead
-
     def counts(self, int db):
         """(keys, keys with an expiry, average time to live of these in ms, estimated) as INFO keyspace reports them."""
         self._check_database(db)
@@ -593,13 +572,11 @@ cdef class Keyspace:
         """How many keys a slot has."""
         self._check_database(db)
         cdef directory_t* directory = self._bases[db].directory
-        if directory == NULL or slot >= SLOTS or directory.tables[slot] == NULL:
-            return 0
-        return directory.tables[slot].count
+        return 0 if directory == NULL or slot >= SLOTS else table_count(&directory.tables[slot])
 
     def used_memory(self):
-        """Bytes allocated for tables, entries and values, malloc's own overhead included."""
-        return self._memory
+        """Bytes allocated for tables, entries and values: by all keyspaces of this process, of which there is one."""
+        return used_in_all()
 
     def _check_database(self, int db):
         if not 0 <= db < self.databases:
@@ -613,28 +590,23 @@ cdef class Keyspace:
         if directory == NULL:
             return NULL
         while position.slot < SLOTS:
-            if position.index == 0 and directory.groups[position.slot // SLOTS_PER_GROUP].keys == 0:
+            if position.place.word == 0 and directory.groups[position.slot // SLOTS_PER_GROUP].keys == 0:
                 position.slot = (position.slot // SLOTS_PER_GROUP + 1) * SLOTS_PER_GROUP
                 continue
             entry = self.next_in_slot(db, position)
             if entry != NULL:
                 return entry
             position.slot += 1
-            position.index = 0
+            position.place = place_t(0, 0)
         return NULL
 
     cdef entry_t* next_in_slot(self, int db, keyspace_position* position) noexcept nogil:
         cdef directory_t* directory = self._bases[db].directory
-        cdef table_t* table = NULL if directory == NULL else directory.tables[position.slot]
-        cdef uint64_t word
-        if table == NULL:
+        cdef uint64_t* word
+        if directory == NULL:
             return NULL
-        while position.index < table.capacity:
-            word = table_words(table)[position.index]
-            position.index += 1
-            if word:
-                return word_entry(word)
-        return NULL
+        word = table_next(&directory.tables[position.slot], &position.place)
+        return NULL if word == NULL else _entry_of(word)
 
     def walk(self, int db):
         """Every key: (key, type name, value, expiry in ms or -1); a sorted set as a list of (member, score)."""
@@ -645,7 +617,7 @@ cdef class Keyspace:
         self._check_database(db)
         for slot in range(SLOTS):
             position.slot = slot
-            position.index = 0
+            position.place = place_t(0, 0)
             found = []      # of one slot, so that the caller may change keys between two of them
             while True:
                 entry = self.next_in_slot(db, &position)
@@ -661,8 +633,7 @@ cdef class Keyspace:
     cdef entry_t* _pick(self, int db) noexcept nogil:
         """Any key with the same probability: by rank through groups and tables, by rejection among a table's words."""
         cdef directory_t* directory = self._bases[db].directory
-        cdef table_t* table
-        cdef uint64_t rank, word
+        cdef uint64_t rank
         cdef unsigned group = 0, slot
         if self._bases[db].keys == 0:
             return NULL
@@ -671,15 +642,10 @@ cdef class Keyspace:
             rank -= directory.groups[group].keys
             group += 1
         slot = group * SLOTS_PER_GROUP
-        while directory.tables[slot] == NULL or rank >= directory.tables[slot].count:
-            if directory.tables[slot] != NULL:
-                rank -= directory.tables[slot].count
+        while rank >= table_count(&directory.tables[slot]):
+            rank -= table_count(&directory.tables[slot])
             slot += 1
-        table = directory.tables[slot]
-        while True:
-            word = table_words(table)[below(random_bits(), table.capacity)]
-            if word:
-                return word_entry(word)
+        return _entry_of(table_random(&directory.tables[slot], random_bits()))
 
     # --- Emptying
 
@@ -700,26 +666,16 @@ cdef class Keyspace:
         cdef unsigned slot
         if base.directory == NULL:
             return 0
-        position.slot = 0
-        position.index = 0
+        memset(&position, 0, sizeof(position))
         while True:
             entry = self.next(db, &position)
             if entry == NULL:
                 break
-            self._memory -= entry_memory(entry)
             free_entry(entry)
         for slot in range(SLOTS):
-            self._resized(0 - table_memory(base.directory.tables[slot]))
-            release(base.directory.tables[slot])
-        self._resized(0 - allocated_bytes(sizeof(directory_t)))
-        release(base.directory)
-        base.directory = NULL
-        base.keys = 0
-        base.volatiles = 0
-        base.average_ttl_ms = 0
-        base.expire_slot = 0
-        base.expire_tag = 0
-        base.expire_skip = 0
+            table_close(&base.directory.tables[slot], TABLES)
+        release(base.directory, sizeof(directory_t), TABLES)
+        memset(base, 0, sizeof(database_t))
         return 0
 
     def flush(self, int db=-1):
@@ -735,7 +691,7 @@ cdef class Keyspace:
         for (which, key), clients in self.watched.items():
             if db not in (-1, which):
                 continue
-            if self._peek(which, key_slot(key, len(key)), key_tag(key, len(key)), key, len(key)) != NULL:
+            if self._peek(which, key_slot(key, len(key)), siphash(key, len(key)), key, len(key)) != NULL:
                 self.dirty_clients.update(clients)
 
     def swap(self, int first, int second):
@@ -784,12 +740,12 @@ cdef class Keyspace:
                 base.expire_slot %= SLOTS       # from the end to the beginning, for the next call
                 break
             checked += 1
-            left_ms = entry_expiry(word_entry(word[0]))[0] - self.now_ms
-            _step_to(base, word[0] & TAG_MASK, left_ms >= 0)
+            left_ms = entry_expiry(_entry_of(word))[0] - self.now_ms
             if left_ms < 0:
-                self._expire(db, base.expire_slot, word)
+                self._expire(db, base.expire_slot, _hash_of(_entry_of(word)), word)
                 expired += 1
             else:
+                base.expire_skip += 1
                 sum_ms += left_ms
         if checked > expired:
             _average(base, <double>sum_ms / (checked - expired))
@@ -803,8 +759,8 @@ cdef class Keyspace:
         cdef size_t memory = 0
         for db in range(self.databases):
             memory += self._validate_database(db)
-        assert memory == self._memory, f"{memory} bytes are allocated, {self._memory} are accounted for"
-        assert self._overhead <= memory, f"{self._overhead} of {memory} bytes are overhead"
+        assert memory <= used_in_all(), f"{memory} bytes are allocated, {used_in_all()} are accounted for"
+        return memory
 
     def _validate_database(self, int db):
         cdef database_t* base = &self._bases[db]
@@ -814,13 +770,13 @@ cdef class Keyspace:
         if base.directory == NULL:
             assert base.keys == 0 and base.volatiles == 0, f"database {db} has a count and no directory"
             return 0
-        memory = allocated_bytes(sizeof(directory_t))
+        memory = footprint(base.directory, sizeof(directory_t))
         for group in range(GROUPS):
             group_keys = group_volatiles = 0
             for slot in range(group * SLOTS_PER_GROUP, (group + 1) * SLOTS_PER_GROUP):
-                if base.directory.tables[slot] != NULL:
-                    group_keys += base.directory.tables[slot].count
-                    group_volatiles += base.directory.tables[slot].volatiles
+                group_keys += table_count(&base.directory.tables[slot])
+                group_volatiles += table_flagged(&base.directory.tables[slot])
+                if base.directory.tables[slot].root:
                     memory += self._validate_table(db, slot)
             assert group_keys == base.directory.groups[group].keys, f"keys of group {group} of database {db}"
             assert group_volatiles == base.directory.groups[group].volatiles, f"volatile keys of group {group}, {db=}"
@@ -831,19 +787,18 @@ cdef class Keyspace:
         return memory
 
     def _validate_table(self, int db, unsigned slot):
-        cdef table_t* table = self._bases[db].directory.tables[slot]
-        cdef const char* problem = table_check(table)
+        cdef table_t* table = &self._bases[db].directory.tables[slot]
+        cdef const char* problem = table_check(table, &_entries)
         cdef size_t memory = table_memory(table)
-        cdef uint64_t word
-        cdef uint32_t index
+        cdef place_t place = place_t(0, 0)
+        cdef uint64_t* word
         cdef set seen = set()
         assert problem == NULL, f"database {db} slot {slot}: {problem}"
-        assert table.count <= DENSE_MAX or table.homes > 1, f"{db=} {slot=}: {table.count} keys in a dense table"
-        for index in range(table.capacity):
-            word = table_words(table)[index]
-            if word:
-                key = _validate_entry(word, slot)
-                assert key not in seen, f"{key!r} is there twice"
-                seen.add(key)
-                memory += entry_memory(word_entry(word))
-        return memory
+        while True:
+            word = table_next(table, &place)
+            if word == NULL:
+                return memory
+            key = _validate_entry(_entry_of(word), slot, (word[0] & FLAG) != 0)
+            assert key not in seen, f"{key!r} is there twice"
+            seen.add(key)
+            memory += entry_memory(_entry_of(word), 0)

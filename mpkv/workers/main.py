@@ -35,10 +35,10 @@ from mpkv.snapshot.child import fork_child, write_inline
 from mpkv.snapshot.damage import SnapshotDamaged
 from mpkv.snapshot.join import Part, PartResult, join_parts
 from mpkv.snapshot.reader import load
+from mpkv.types import allocator, siphash, table, zset
 from mpkv.types import hash as hashes
 from mpkv.types import list as lists
 from mpkv.types import set as sets
-from mpkv.types import siphash, table, zset
 from mpkv.wire import CONTROLS
 from mpkv.workers import debugging
 from mpkv.workers.blocking import Waiters
@@ -163,6 +163,8 @@ class Worker:
         self.block.heartbeat()
         self._listen()
         self._expire()
+        if self._child is None:
+            allocator.decay()
         self._look_after_child()
         self.publish()
         self.executor.flush()

@@ -15,7 +15,9 @@ from mpkv.resp.encoder cimport emit_array, emit_bulk, emit_double, emit_integer,
 from mpkv.resp.parser cimport arg_t
 from mpkv.sharding cimport key_slot
 from mpkv.types.hash cimport hash_get, hash_len, hash_next, hash_put, hash_t
-from mpkv.types.list cimport list_drop, list_len, list_next, list_peek, list_position, list_push, list_seek, list_t
+from mpkv.types.list cimport (
+    list_drop, list_len, list_next, list_packed_bytes, list_peek, list_position, list_push, list_seek, list_t,
+)
 from mpkv.types.set cimport set_add, set_contains, set_len, set_random, set_remove, set_t
 from mpkv.types.zset cimport zset_len, zset_next, zset_position, zset_put, zset_remove, zset_score, zset_seek, zset_t
 from mpkv.wire cimport FLAG_RESP3, request_t
@@ -251,10 +253,15 @@ cdef int expire(Keyspace keyspace, const request_t* request, const arg_t* words,
 cdef int push(Keyspace keyspace, const request_t* request, const arg_t* words, Buffer* out, bint at_head) except -2:
     cdef list_t* native = <list_t*>create(keyspace, request, words, LIST)
     cdef size_t i
+    cdef size_t more = 0
     if native == NULL:
         return 0
+    for i in range(1, request.argc if request.argc > 2 else 0):
+        more += list_packed_bytes(words[i].size)
     for i in range(1, request.argc):
-        if list_push(native, at_head, words[i].data, words[i].size) < 0:
+        if more:
+            more -= list_packed_bytes(words[i].size)
+        if list_push(native, at_head, words[i].data, words[i].size, more) < 0:
             raise MemoryError
     if emit_integer(out, list_len(native)) < 0:
         return -1

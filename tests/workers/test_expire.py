@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from mpkv.types import allocator
 from mpkv.workers.expire import KEYS_PER_SAMPLE, ExpireCycle, budget_us
 from mpkv.workers.keyspace import Keyspace
 
@@ -17,7 +18,9 @@ def keyspace() -> Iterator[Keyspace]:
     keyspace = Keyspace(4, 0, 1)
     keyspace.now_ms = NOW_MS
     yield keyspace
-    keyspace.validate()
+    memory, full = keyspace.validate(), allocator.used()
+    keyspace.flush()
+    assert full - allocator.used() == memory
 
 
 def fill(

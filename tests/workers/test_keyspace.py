@@ -22,7 +22,9 @@ def keyspace() -> Keyspace:
     keyspace = Keyspace(4, 0, 1)
     keyspace.now_ms = NOW_MS
     yield keyspace
-    keyspace.validate()
+    memory, full = keyspace.validate(), allocator.used()
+    keyspace.flush()
+    assert full - allocator.used() == memory
 
 
 def scan_all(db: Any, count: int = 10, between: Any = lambda: None) -> list[bytes]:
@@ -234,9 +236,10 @@ def test_a_table_grows_and_shrinks_through_every_size(keyspace: Keyspace) -> Non
         if number > 2800 or number % 97 == 0:
             keyspace.validate()
     assert db.keys() == [names[-1]]
-    small = Keyspace(1, 0, 1)
-    small.database(0).set_string(names[-1], b"1")
-    assert keyspace.used_memory() <= small.used_memory() + 64 < full
+    left = keyspace.used_memory()
+    keyspace.flush()
+    db.set_string(names[-1], b"1")
+    assert left <= keyspace.used_memory() + 64 < full
 
 
 def test_one_hash_tag_with_200_000_keys(keyspace: Keyspace) -> None:
@@ -257,18 +260,18 @@ def test_an_empty_database_costs_nothing_before_and_after(keyspace: Keyspace) ->
     before = keyspace.used_memory()
     for index in range(4):
         assert keyspace.database(index).string_for_read(b"key") is None
-    assert keyspace.used_memory() == before == 0
+    assert keyspace.used_memory() == before
     for index in range(4):
         keyspace.database(index).set_string(b"key", b"v" * 2000)
     keyspace.flush()
-    assert keyspace.used_memory() == 0
+    assert keyspace.used_memory() == before
 
 
-def test_a_million_short_strings_would_take_less_than_95_bytes_each(keyspace: Keyspace) -> None:
-    db = keyspace.database(0)
+def test_a_million_short_strings_would_take_less_than_80_bytes_each(keyspace: Keyspace) -> None:
+    db, before = keyspace.database(0), keyspace.used_memory()
     for number in range(100_000):  # spread like a million: over a tenth of the slots would be the same
         db.set_string(b"key:%012d" % number, b"v" * 32)
-    assert keyspace.used_memory() / 100_000 < 95
+    assert (keyspace.used_memory() - before) / 100_000 < 80
 
 
 def test_memory_is_refused_at_every_allocation_without_half_a_change(keyspace: Keyspace) -> None:
@@ -541,11 +544,3 @@ def test_a_database_that_does_not_exist_is_refused(keyspace: Keyspace, database:
     ):
         with pytest.raises(IndexError):
             call()
-
-
-def test_validate_finds_a_change_that_was_not_declared() -> None:
-    keyspace = Keyspace(1, 0, 1)
-    db = keyspace.database(0)
-    db.list_to_fill(b"key").push_tail(b"x" * 10_000)
-    with pytest.raises(AssertionError, match="not declared"):
-        keyspace.validate()

@@ -4,15 +4,17 @@ Everything else about a type is in its own module, which knows nothing of keys.
 """
 
 from mpkv.types.hash cimport (
-    Hash, hash_free, hash_is_listpack, hash_len, hash_memory, hash_new, hash_next, hash_put, hash_t,
+    Hash, hash_begin, hash_free, hash_free_some, hash_is_listpack, hash_len, hash_memory, hash_next, hash_put, hash_t,
 )
 from mpkv.types.list cimport (
-    List, list_free, list_is_listpack, list_len, list_memory, list_new, list_next, list_position,
+    List, list_begin, list_free, list_free_some, list_is_listpack, list_len, list_memory, list_next, list_position,
     list_push, list_seek, list_t,
 )
-from mpkv.types.set cimport Set, set_add, set_encoding, set_free, set_len, set_memory, set_new, set_next, set_t
+from mpkv.types.set cimport (
+    Set, set_add, set_begin, set_encoding, set_free, set_free_some, set_len, set_memory, set_next, set_t,
+)
 from mpkv.types.zset cimport (
-    ZSet, zset_free, zset_is_listpack, zset_len, zset_memory, zset_new, zset_next, zset_position,
+    ZSet, zset_begin, zset_free, zset_free_some, zset_is_listpack, zset_len, zset_memory, zset_next, zset_position,
     zset_put, zset_seek, zset_t,
 )
 
@@ -25,59 +27,70 @@ cdef str type_name(int kind):
     return TYPE_NAMES[kind]
 
 
-cdef void* native_new(int kind) noexcept nogil:
+cdef void native_begin(int kind, packed_t* native) noexcept nogil:
     if kind == HASH:
-        return hash_new()
-    if kind == LIST:
-        return list_new()
-    return <void*>set_new() if kind == SET else <void*>zset_new()
-
-
-cdef void native_free(int kind, void* native) noexcept nogil:
-    if kind == HASH:
-        hash_free(<hash_t*>native)
+        hash_begin(native)
     elif kind == LIST:
-        list_free(<list_t*>native)
+        list_begin(native)
     elif kind == SET:
-        set_free(<set_t*>native)
+        set_begin(native)
     else:
-        zset_free(<zset_t*>native)
+        zset_begin(native)
 
 
-cdef size_t native_len(int kind, const void* native) noexcept nogil:
+cdef void native_free(int kind, packed_t* native) noexcept nogil:
     if kind == HASH:
-        return hash_len(<const hash_t*>native)
-    if kind == LIST:
-        return list_len(<const list_t*>native)
-    return set_len(<const set_t*>native) if kind == SET else zset_len(<const zset_t*>native)
+        hash_free(native)
+    elif kind == LIST:
+        list_free(native)
+    elif kind == SET:
+        set_free(native)
+    else:
+        zset_free(native)
 
 
-cdef size_t native_memory(int kind, const void* native) noexcept nogil:
+cdef bint native_free_some(int kind, packed_t* native, size_t* position, size_t elements) noexcept nogil:
     if kind == HASH:
-        return hash_memory(<const hash_t*>native)
+        return hash_free_some(native, position, elements)
     if kind == LIST:
-        return list_memory(<const list_t*>native)
-    return set_memory(<const set_t*>native) if kind == SET else zset_memory(<const zset_t*>native)
+        return list_free_some(native, position, elements)
+    if kind == SET:
+        return set_free_some(native, position, elements)
+    return zset_free_some(native, position, elements)
 
 
-cdef void* native_copy(int kind, const void* native) noexcept nogil:
-    """A deep copy; NULL without memory."""
-    cdef void* copy = native_new(kind)
+cdef size_t native_len(int kind, const packed_t* native) noexcept nogil:
+    if kind == HASH:
+        return hash_len(native)
+    if kind == LIST:
+        return list_len(native)
+    return set_len(native) if kind == SET else zset_len(native)
+
+
+cdef size_t native_memory(int kind, const packed_t* native, size_t samples) noexcept nogil:
+    if kind == HASH:
+        return hash_memory(native, samples)
+    if kind == LIST:
+        return list_memory(native)
+    return set_memory(native, samples) if kind == SET else zset_memory(native, samples)
+
+
+cdef int native_copy(int kind, const packed_t* native, packed_t* copy) noexcept nogil:
+    """A deep copy; 0, -1 no memory."""
     cdef int failed
-    if copy == NULL:
-        return NULL
+    native_begin(kind, copy)
     if kind == HASH:
-        failed = _copy_hash(<const hash_t*>native, <hash_t*>copy)
+        failed = _copy_hash(native, copy)
     elif kind == LIST:
-        failed = _copy_list(<const list_t*>native, <list_t*>copy)
+        failed = _copy_list(native, copy)
     elif kind == SET:
-        failed = _copy_set(<const set_t*>native, <set_t*>copy)
+        failed = _copy_set(native, copy)
     else:
-        failed = _copy_zset(<const zset_t*>native, <zset_t*>copy)
+        failed = _copy_zset(native, copy)
     if failed:
         native_free(kind, copy)
-        return NULL
-    return copy
+        return -1
+    return 0
 
 
 cdef int _copy_hash(const hash_t* source, hash_t* copy) noexcept nogil:
@@ -122,25 +135,25 @@ cdef int _copy_zset(const zset_t* source, zset_t* copy) noexcept nogil:
     return 0
 
 
-cdef object handle_on(int kind, void* native):
+cdef object handle_on(int kind, packed_t* native):
     if kind == HASH:
-        return Hash.wrap(<hash_t*>native)
+        return Hash.wrap(native)
     if kind == LIST:
-        return List.wrap(<list_t*>native)
-    return Set.wrap(<set_t*>native) if kind == SET else ZSet.wrap(<zset_t*>native)
+        return List.wrap(native)
+    return Set.wrap(native) if kind == SET else ZSet.wrap(native)
 
 
-cdef str native_encoding(int kind, void* native):
+cdef str native_encoding(int kind, const packed_t* native):
     if kind == HASH:
-        return "listpack" if hash_is_listpack(<hash_t*>native) else "hashtable"
+        return "listpack" if hash_is_listpack(native) else "hashtable"
     if kind == LIST:
-        return "listpack" if list_is_listpack(<list_t*>native) else "quicklist"
+        return "listpack" if list_is_listpack(native) else "quicklist"
     if kind == SET:
-        return SET_ENCODINGS[set_encoding(<set_t*>native)]
-    return "listpack" if zset_is_listpack(<zset_t*>native) else "skiplist"
+        return SET_ENCODINGS[set_encoding(native)]
+    return "listpack" if zset_is_listpack(native) else "skiplist"
 
 
-cdef object native_content(int kind, void* native):
+cdef object native_content(int kind, packed_t* native):
     """A dict, a set, a list, or a list of (member, score)."""
     cdef object handle = handle_on(kind, native)
     if kind == HASH:
