@@ -25,7 +25,7 @@ Command = tuple[bytes | str | int, ...]
 _SETTLE_S: Final = 2.0
 #: Of mpkv: what the kernel counts by what is accounted.
 _PSS_PROMISE: Final = 1.15
-#: One in so many values is there before the measurement begins: what a server takes for its first traffic is not theirs.
+#: One in so many values is there before the measurement begins: what a server takes for its first traffic is no data.
 _FIRST: Final = 10
 
 
