@@ -51,11 +51,14 @@ class Session:
         self._socket.sendall(pack(words))
         return self._receive()
 
+    def ask(self, requests: Sequence[bytes]) -> list[Any]:
+        """Send packed requests together; their replies. Raises hiredis.ReplyError for an error."""
+        self._socket.sendall(b"".join(requests))
+        return [self._receive() for _ in requests]
+
     def pipe(self, requests: Sequence[bytes]) -> None:
         """Send packed requests together and take their replies, which must not be errors."""
-        self._socket.sendall(b"".join(requests))
-        for _ in requests:
-            self._receive()
+        self.ask(requests)
 
     def _receive(self) -> Any:
         while (reply := self._reader.gets()) is False:

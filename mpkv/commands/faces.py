@@ -175,8 +175,18 @@ class Db(Protocol):
     def touch(self, key: bytes) -> bool:
         """Move the LRU clock on; whether the key is there."""
 
-    def delete(self, key: bytes) -> bool:
-        """Delete; counts as a change."""
+    def frequency_of(self, key: bytes) -> int | None:
+        """How often it is used, 0 … 255 on a logarithmic scale; only while `counts_frequency`."""
+
+    #: An LFU policy is in force: how often keys are used is known, and when they were not.
+    counts_frequency: bool
+    #: What lazyfree-lazy-user-del and lazyfree-lazy-user-flush say.
+    deletes_lazily: bool
+    flushes_lazily: bool
+
+    def delete(self, key: bytes, lazily: bool | None = None) -> bool:
+        """Delete; counts as a change. `lazily`: a large value is freed by and by; None: as the server frees what it
+        overwrites."""
 
     def expire_at(self, key: bytes) -> int | None:
         """When it expires, in ms since 1970; -1 never; None if there is no such key."""
@@ -203,8 +213,8 @@ class Db(Protocol):
         """One step: the next cursor and (key, type) pairs. The cursor carries the slot (low 14 bits); at the end of the
         shard's slots it names the first slot of the next shard, or is 0 after the last."""
 
-    def flush(self, *, everywhere: bool = False) -> None:
-        """Delete every key of this database, or of all."""
+    def flush(self, *, everywhere: bool = False, lazily: bool = False) -> None:
+        """Delete every key of this database, or of all; `lazily`: their memory is freed by and by."""
 
     # Effects: what the log and the replicas will be told. By default a command that changed something is its own
     # effect.

@@ -34,6 +34,10 @@ NO_LFU: Final = CommandError(
     "ERR An LFU maxmemory policy is not selected, access frequency not tracked. Please note that when switching "
     "between policies at runtime LRU and LFU data will take some time to adjust."
 )
+NO_LRU: Final = CommandError(
+    "ERR An LFU maxmemory policy is selected, idle time not tracked. Please note that when switching between policies "
+    "at runtime LRU and LFU data will take some time to adjust."
+)
 NX_WITH_OTHERS: Final = CommandError("ERR NX and XX, GT or LT options at the same time are not compatible")
 GT_WITH_LT: Final = CommandError("ERR GT and LT options at the same time are not compatible")
 
@@ -50,7 +54,7 @@ SUMMED: Final = Across(across.total, native="sum")
 )  # fmt: skip
 def del_(db: Db, *keys: bytes) -> int:
     """DEL key [key ...] -- delete keys; reply with how many there were."""
-    return sum(db.delete(key) for key in keys)
+    return sum(db.delete(key, db.deletes_lazily) for key in keys)
 
 
 @command(
@@ -60,8 +64,8 @@ def del_(db: Db, *keys: bytes) -> int:
     "composed of.",
 )  # fmt: skip
 def unlink(db: Db, *keys: bytes) -> int:
-    """UNLINK key [key ...] -- delete keys as DEL does."""
-    return sum(db.delete(key) for key in keys)
+    """UNLINK key [key ...] -- delete keys as DEL does, and free the memory of large values by and by."""
+    return sum(db.delete(key, True) for key in keys)
 
 
 @command(
@@ -283,16 +287,23 @@ def object_encoding(db: Db, key: bytes) -> str | None:
 
 
 @command("OBJECT FREQ", arity=3, keys=SECOND_KEY, flags=READONLY, since="4.0.0")
-def object_freq(db: Db, key: bytes) -> None:
-    """OBJECT FREQ key -- how often a value is used, which is not measured here."""
-    if db.seen(key):
+def object_freq(db: Db, key: bytes) -> int | None:
+    """OBJECT FREQ key -- how often a key is used, on a logarithmic scale; under an LFU policy only."""
+    if not db.seen(key):
+        return None
+    if not db.counts_frequency:
         raise NO_LFU
+    return db.frequency_of(key)
 
 
 @command("OBJECT IDLETIME", arity=3, keys=SECOND_KEY, flags=READONLY, since="2.2.3")
 def object_idletime(db: Db, key: bytes) -> int | None:
-    """OBJECT IDLETIME key -- the seconds since a key was last used."""
-    return db.idle_seconds(key) if db.seen(key) else None
+    """OBJECT IDLETIME key -- the seconds since a key was last used; not under an LFU policy."""
+    if not db.seen(key):
+        return None
+    if db.counts_frequency:
+        raise NO_LRU
+    return db.idle_seconds(key)
 
 
 @command("OBJECT REFCOUNT", arity=3, keys=SECOND_KEY, flags=READONLY, since="2.2.3")

@@ -103,8 +103,7 @@ EMPTIED: Final = Across(across.all_done, everywhere=True)
 )  # fmt: skip
 def flushdb(db: Db, *mode: bytes) -> replies.Status:
     """FLUSHDB [ASYNC | SYNC] -- delete all keys of the selected database."""
-    _check_flush_mode(mode)
-    db.flush()
+    db.flush(lazily=_flushes_lazily(db, mode))
     return replies.OK
 
 
@@ -114,11 +113,14 @@ def flushdb(db: Db, *mode: bytes) -> replies.Status:
 )  # fmt: skip
 def flushall(db: Db, *mode: bytes) -> replies.Status:
     """FLUSHALL [ASYNC | SYNC] -- delete all keys of all databases."""
-    _check_flush_mode(mode)
-    db.flush(everywhere=True)
+    db.flush(everywhere=True, lazily=_flushes_lazily(db, mode))
     return replies.OK
 
 
-def _check_flush_mode(words: Sequence[bytes]) -> None:
-    if len(words) > 1 or (words and words[0].lower() not in (b"async", b"sync")):
+def _flushes_lazily(db: Db, words: Sequence[bytes]) -> bool:
+    """Whether the memory is to be freed by and by."""
+    if not words:
+        return db.flushes_lazily
+    if len(words) > 1 or words[0].lower() not in (b"async", b"sync"):
         raise errors.SYNTAX
+    return words[0].lower() == b"async"

@@ -17,6 +17,7 @@ MISCONF: Final = CommandError(
     "modify the data set are disabled, because this instance is configured to report errors during writes if RDB "
     "snapshotting fails (stop-writes-on-bgsave-error option). Please check the logs for details about the RDB error."
 )
+OOM: Final = CommandError("OOM command not allowed when used memory > 'maxmemory'.")
 NOT_IN_MULTI: Final = CommandError("ERR Command not allowed inside a transaction")
 DEBUG_REFUSED: Final = CommandError(
     'ERR DEBUG command not allowed. If the enable-debug-command option is set to "local", you can run it from a local '
@@ -49,6 +50,12 @@ def flags_in_effect(conn: Any, spec: Command) -> Flag:
     return spec.flags | conn.transaction.flags if is_exec else spec.flags
 
 
+def has_memory(conn: Any, spec: Command, words: Sequence[bytes]) -> CommandError | None:
+    """No writes that need memory while there is none, neither here nor by evicting."""
+    refuses = conn.server.router.memory.is_full and flags_in_effect(conn, spec) & Flag.DENYOOM
+    return OOM if refuses else None
+
+
 def can_persist(conn: Any, spec: Command, words: Sequence[bytes]) -> CommandError | None:
     """No writes while snapshots fail, if so configured."""
     refuses = conn.server.saver.refuses_writes and flags_in_effect(conn, spec) & Flag.WRITE
@@ -70,7 +77,9 @@ def fits_subscription(conn: Any, spec: Command, words: Sequence[bytes]) -> Comma
     )
 
 
-CHECKS: Final[tuple[Check, ...]] = (protected, authenticated, allowed_in_transaction, can_persist, fits_subscription)
+CHECKS: Final[tuple[Check, ...]] = (
+    protected, authenticated, allowed_in_transaction, has_memory, can_persist, fits_subscription,
+)  # fmt: skip
 
 
 def admit(conn: Any, spec: Command, words: Sequence[bytes]) -> CommandError | None:

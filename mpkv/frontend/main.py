@@ -31,6 +31,7 @@ from mpkv.frontend.intents import IntentRing
 from mpkv.frontend.limits import Limits
 from mpkv.frontend.link import Link, LinkFault
 from mpkv.frontend.listener import Listener, provide_descriptors
+from mpkv.frontend.memory import MemoryWatch
 from mpkv.frontend.pausing import Pausing
 from mpkv.frontend.pubsub import Registry
 from mpkv.frontend.questions import Questions
@@ -45,7 +46,7 @@ from mpkv.frontend.waiting import Waiting
 from mpkv.metrics.info import render as render_info
 from mpkv.metrics.source import BoardSource
 from mpkv.shm.board import Block, Board
-from mpkv.shm.layout import FRONTEND
+from mpkv.shm.layout import FIRST_WORKER, FRONTEND
 from mpkv.shm.segment import Segment
 
 logger = logging.getLogger(__name__)
@@ -88,7 +89,10 @@ class Frontend:
         self.links = [
             Link(shard, self.clock_ms, self._take_event, config.worker_max_inflight) for shard in range(self.shards)
         ]
-        self.router = Router(self.loop, self.table, self.links, self.intents, self.block)
+        workers = [Block(segment, FIRST_WORKER + shard) for shard in range(self.shards)]
+        self.router = Router(
+            self.loop, self.table, self.links, self.intents, self.block, MemoryWatch(workers)
+        )
         self.pubsub = Registry()
         self.slow = SlowCommands(config, self.block, self.router)
         self.saver = Saver(self)

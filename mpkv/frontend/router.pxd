@@ -4,6 +4,7 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from mpkv.frontend.intents cimport IntentRing, piece_t
 from mpkv.frontend.link cimport Link
+from mpkv.frontend.memory cimport MemoryWatch
 from mpkv.frontend.pending cimport Parts, Receiver
 from mpkv.resp.parser cimport arg_t
 from mpkv.shm.board cimport Block
@@ -25,6 +26,7 @@ cdef struct info_t:
     uint8_t hot
     uint8_t merge
     bint write
+    bint needs_memory
 
 cdef class Router:
     cdef info_t* infos
@@ -43,6 +45,7 @@ cdef class Router:
     cdef public uint64_t number             # the last sequence number given
     cdef readonly int shards_down
     cdef readonly IntentRing intents
+    cdef readonly MemoryWatch memory
     cdef object loop
     cdef bint flush_scheduled
     cdef int64_t turn_began_ns              # when the flush was scheduled: with the first thing done in this turn
@@ -70,6 +73,7 @@ cdef class Router:
     ) except -1
     cdef int _intend(self, Parts waiting, const piece_t* pieces, size_t parts) except -1
     cdef bint _may_hold(self) except -1
+    cdef int _look_at_memory(self) except -1
     cdef void _begin_turn(self) noexcept
     cdef void _end_turn(self) noexcept
     cdef int schedule_flush(self) except -1

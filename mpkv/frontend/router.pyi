@@ -5,6 +5,7 @@ from typing import Any
 from mpkv.commands.spec import Command
 from mpkv.frontend.intents import IntentRing
 from mpkv.frontend.link import Link
+from mpkv.frontend.memory import MemoryWatch
 from mpkv.frontend.pending import Exec, Gather, Receiver
 from mpkv.shm.board import Block
 
@@ -28,6 +29,7 @@ class Router:
     shards_down: int
     number: int
     intents: IntentRing
+    memory: MemoryWatch
     crash_after_parts: int | None
     def __init__(
         self,
@@ -36,6 +38,7 @@ class Router:
         links: list[Link],
         intents: IntentRing,
         block: Block,
+        memory: MemoryWatch,
     ) -> None: ...
     def use_short_ping(self, on: bool) -> None: ...
     def link_of(self, shard: int) -> Link: ...

@@ -35,6 +35,7 @@ cdef enum:
     MAX_NAME = 32
     STACK_WORDS = 64                # requests of more words take memory for their dealing out
     MOST_SHARDS = 256               # with a compiled way of dealing out
+    LEAST_ENTRY = 64                # bytes, about: of a key with a small value
     FEW = 8                         # requests that are hardly worth waking a worker for
     DRAIN_BATCHES = 64              # replies taken before the loop looks at its clients again
 
@@ -53,7 +54,9 @@ MERGES = {"ok": MERGE_OK, "sum": MERGE_SUM, "places": MERGE_PLACES}
 cdef class Router:
     """:param table: name -> Command; :param links: one for each shard, in order"""
 
-    def __cinit__(self, loop, table, list links, IntentRing intents not None, Block block not None):
+    def __cinit__(
+        self, loop, table, list links, IntentRing intents not None, Block block not None, MemoryWatch memory not None
+    ):
         cdef int number
         self.loop = loop
         self.specs = list(table.values())
@@ -61,6 +64,7 @@ cdef class Router:
         self.shards = len(links)
         self.shards_down = self.shards
         self.intents = intents
+        self.memory = memory
         self.block = block
         self.written = []
         self.again = []
@@ -106,6 +110,7 @@ cdef class Router:
         info.arity = spec.arity
         info.first, info.last, info.step = spec.keys.first, spec.keys.last, spec.keys.step
         info.write = bool(spec.flags & Flag.WRITE)
+        info.needs_memory = bool(spec.flags & Flag.DENYOOM)
         info.merge = MERGES.get(spec.across.native, MERGE_PYTHON) if spec.across else MERGE_PYTHON
         unsuited = spec.keys.count_at or spec.flags & (Flag.INTERNAL | Flag.BLOCKING)
         if spec.on_shard and spec.keys.first and not unsuited:
@@ -162,6 +167,8 @@ cdef class Router:
             return GENERAL
         if self.hold and (info.write or self.hold > 1):
             return GENERAL
+        if self.memory.is_full and info.needs_memory:
+            return GENERAL
         slot = key_slot(argv[info.first].data, argv[info.first].size)
         shard = slot_shard(slot, self.shards)
         if last > info.first and self.shards > 1:
@@ -203,6 +210,8 @@ cdef class Router:
         head.queued_us = self.turn_stamp
         head.flags = FLAG_FIRST | (FLAG_RESP3 if resp3 else 0)
         link.pack(receiver, index, &head, argv + 1)
+        if self.memory.limit and info.needs_memory and self.memory.note_write(argv[argc - 1].size + LEAST_ENTRY):
+            self._look_at_memory()
         if link.is_full():
             link.flush()
         return ROUTED
@@ -297,6 +306,8 @@ cdef class Router:
             free(words)
         if info.write:
             self._intend(gather, pieces, parts)
+        if self.memory.limit and info.needs_memory and self.memory.note_write(total + keys * LEAST_ENTRY):
+            self._look_at_memory()
         self.schedule_flush()
         return ROUTED
 
@@ -562,6 +573,8 @@ cdef class Router:
             ready, self.again = self.again, []
             for connection in ready:
                 connection.go_on()
+        if self.memory.limit:
+            self._look_at_memory()
         may_hold = self._may_hold()
         self.holding = False
         self.number_flushed = self.number
@@ -575,6 +588,19 @@ cdef class Router:
             self.schedule_flush()
         # Sending may have taken the signal that replies are there: ZeroMQ's descriptor tells of changes only
         self.drain()
+
+    cdef int _look_at_memory(self) except -1:
+        """Whether writes still fit; shards that have nothing to do are woken to make room."""
+        cdef Link link
+        cdef int64_t in_flight = 0
+        for link in self.links:
+            in_flight += link.in_flight_bytes
+        self.memory.look(in_flight)
+        if self.memory.wants_nudge():
+            for link in self.links:
+                if link.up and link.count == 0 and link.waiting == 0:
+                    link.flush_now()
+        return 0
 
     cdef bint _may_hold(self) except -1:
         """Whether small batches wait for one turn more, in which other clients may add to them: no time is waited,

@@ -22,7 +22,8 @@ logger = logging.getLogger(__name__)
 #: Settings of which `Settings.apply` makes copies.
 FOLLOWED: Final = (
     "client-query-buffer-limit", "proto-max-bulk-len", "client-max-inflight", "worker-max-inflight", "requirepass",
-    "save", "stop-writes-on-bgsave-error", "loglevel", "crash-log-enabled", "hide-user-data-from-log",
+    "maxmemory", "maxmemory-policy", "save", "stop-writes-on-bgsave-error", "loglevel", "crash-log-enabled",
+    "hide-user-data-from-log",
     "slowlog-log-slower-than", "slowlog-max-len", "latency-monitor-threshold", "latency-tracking",
 )  # fmt: skip
 
@@ -51,6 +52,7 @@ class Settings:
         self._router.query_buffer_limit = config.client_query_buffer_limit
         self._router.max_bulk = config.proto_max_bulk_len
         self._router.client_in_flight_limit = config.client_max_inflight
+        self._router.memory.configure(config.maxmemory, config.maxmemory_policy)
         for link in self._server.links:
             link.in_flight_limit = config.worker_max_inflight
         logs.set_level(config.loglevel)

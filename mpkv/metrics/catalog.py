@@ -239,7 +239,7 @@ _MEMORY = _fields(
     ("mem_aof_buffer", _zero, "mem_aof_buffer_bytes"),
     ("mem_allocator", _constant("libc")),
     ("active_defrag_running", _zero, "active_defrag_running"),
-    ("lazyfree_pending_objects", _zero, "lazyfree_pending_objects"),
+    ("lazyfree_pending_objects", _count("lazyfree_pending"), "lazyfree_pending_objects"),
     ("lazyfreed_objects", _count("lazyfreed_objects"), "lazyfreed_objects"),
 )
 
@@ -313,7 +313,7 @@ _STATS = _fields(
     ("evicted_keys", _count("evicted_keys"), "evicted_keys_total", "counter"),
     ("evicted_clients", _zero, "evicted_clients_total", "counter"),
     ("total_eviction_exceeded_time", _count("eviction_exceeded_ms"), "eviction_exceeded_time_ms_total", "counter"),
-    ("current_eviction_exceeded_time", _zero, "current_eviction_exceeded_time_ms"),
+    ("current_eviction_exceeded_time", _count("eviction_exceeding_ms"), "current_eviction_exceeded_time_ms"),
     ("keyspace_hits", _count("keyspace_hits"), "keyspace_hits_total", "counter"),
     ("keyspace_misses", _count("keyspace_misses"), "keyspace_misses_total", "counter"),
     ("pubsub_channels", _count("pubsub_channels"), "pubsub_channels"),

@@ -83,8 +83,11 @@ cpdef enum:
     EXPIRE_CYCLE_NANOSECONDS
     EVICTED_KEYS
     EVICTION_EXCEEDED_MS
+    EVICTION_EXCEEDING_MS
+    EVICTION_SCORE
     DIRTY
     LAZYFREED_OBJECTS
+    LAZYFREE_PENDING
     USED_MEMORY
     USED_MEMORY_PEAK
     USED_MEMORY_OVERHEAD
@@ -227,6 +230,7 @@ cdef class Block:
     """One process's numbers."""
     cdef readonly Segment segment           # keeps the mapping
     cdef readonly int number
+    cdef readonly int databases
     # volatile: what a successor reads after a crash must be stored when it is said, not later
     cdef volatile block_header_t* header
     cdef int64_t* counters

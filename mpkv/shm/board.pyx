@@ -76,6 +76,7 @@ cdef class Block:
         cdef char* base = segment.block_pointer(number)
         self.segment = segment
         self.number = number
+        self.databases = segment.shape.databases
         self.header = <volatile block_header_t*>base
         self.counters = <int64_t*>(base + BLOCK_HEADER_WORDS * sizeof(int64_t))
         self.histograms = <histogram_t*>(base + <Py_ssize_t>segment.shape.histograms_offset)

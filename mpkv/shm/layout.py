@@ -234,8 +234,11 @@ COUNTERS: Final = (
     Counter("expire_cycle_nanoseconds", "counter", "Time spent on deleting expired keys", of="worker"),
     Counter("evicted_keys", "counter", "Keys evicted because of maxmemory", of="worker"),
     Counter("eviction_exceeded_ms", "counter", "Time spent above maxmemory", of="worker"),
+    Counter("eviction_exceeding_ms", "gauge", "How long it has been above maxmemory now", "max", of="worker"),
+    Counter("eviction_score", "gauge", "How much the shard's worst key deserves to go", "max", of="worker"),
     Counter("dirty", "gauge", "Changes since the last snapshot", of="worker"),
-    Counter("lazyfreed_objects", "counter", "Values freed in the background", of="worker"),
+    Counter("lazyfreed_objects", "counter", "Values freed by and by", of="worker"),
+    Counter("lazyfree_pending", "gauge", "Values and keys that wait to be freed", of="worker"),
     # Memory (workers)
     Counter("used_memory", "gauge", "Memory accounted to data, in bytes", of="worker"),
     Counter("used_memory_peak", "gauge", "The most it has been since the start", of="worker"),

@@ -16,6 +16,8 @@ cdef void native_begin(int kind, packed_t* native) noexcept nogil               
 cdef void native_free(int kind, packed_t* native) noexcept nogil
 # Free about so many elements, *position starts at 0; whether nothing is left. In between it is good for nothing else
 cdef bint native_free_some(int kind, packed_t* native, size_t* position, size_t elements) noexcept nogil
+# Whether it is small enough to be one block, which is freed at once
+cdef bint native_is_one_block(int kind, const packed_t* native) noexcept nogil
 cdef size_t native_len(int kind, const packed_t* native) noexcept nogil
 # Bytes allocated beside the two words, of a large one judged by `samples` elements; 0: by all
 cdef size_t native_memory(int kind, const packed_t* native, size_t samples) noexcept nogil

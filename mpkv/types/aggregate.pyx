@@ -7,9 +7,10 @@ from mpkv.types.hash cimport (
     Hash, hash_begin, hash_free, hash_free_some, hash_is_listpack, hash_len, hash_memory, hash_next, hash_put, hash_t,
 )
 from mpkv.types.list cimport (
-    List, list_begin, list_free, list_free_some, list_is_listpack, list_len, list_memory, list_next, list_position,
-    list_push, list_seek, list_t,
+    LONE, List, list_begin, list_free, list_free_some, list_is_listpack, list_len, list_memory, list_next,
+    list_position, list_push, list_seek, list_t,
 )
+from mpkv.types.packed cimport TABLE, packed_kind
 from mpkv.types.set cimport (
     Set, set_add, set_begin, set_encoding, set_free, set_free_some, set_len, set_memory, set_next, set_t,
 )
@@ -57,6 +58,14 @@ cdef bint native_free_some(int kind, packed_t* native, size_t* position, size_t 
     if kind == SET:
         return set_free_some(native, position, elements)
     return zset_free_some(native, position, elements)
+
+
+cdef bint native_is_one_block(int kind, const packed_t* native) noexcept nogil:
+    if kind == LIST:
+        return packed_kind(native) == LONE
+    if kind == ZSET:
+        return zset_is_listpack(native)
+    return packed_kind(native) != TABLE
 
 
 cdef size_t native_len(int kind, const packed_t* native) noexcept nogil:

@@ -12,6 +12,8 @@ cdef void* heap_take_zeroed(size_t size) noexcept nogil
 # Let it have room for `size` bytes; NULL: there is no memory, and nothing has changed. Less never fails
 cdef void* heap_resize(void* piece, size_t size) noexcept nogil
 cdef void heap_give(void* piece) noexcept nogil
+# Give the pages of a part of a piece to the system: its bytes will not be read any more
+cdef void heap_forget(void* piece, size_t begin, size_t end) noexcept nogil
 # Bytes that a piece has room for, at least those that were asked for
 cdef size_t heap_room(const void* piece) noexcept nogil
 # … and what it takes, with the 8 bytes in front of it

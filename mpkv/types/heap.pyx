@@ -370,6 +370,13 @@ cdef size_t heap_footprint(const void* piece) noexcept nogil:
     return (size + PAGE - 1) & ~<size_t>(PAGE - 1) if size >= MMAP_BYTES else (size + WORD) & ~<size_t>15
 
 
+cdef void heap_forget(void* piece, size_t begin, size_t end) noexcept nogil:
+    cdef size_t first = (<size_t>piece + begin + PAGE - 1) & ~<size_t>(PAGE - 1)
+    cdef size_t last = (<size_t>piece + end) & ~<size_t>(PAGE - 1)
+    if first < last:
+        madvise(<void*>first, last - first, MADV_DONTNEED)
+
+
 # What is there
 
 

@@ -123,6 +123,9 @@ cdef void table_exchange(table_t* self, uint64_t hash, uint64_t* word, const voi
 cdef void table_close(table_t* self, int account) noexcept nogil
 cdef size_t table_memory(const table_t* self) noexcept nogil
 
+# The flagged word of this rank, less than their number
+cdef uint64_t* table_flagged_at(const table_t* self, uint64_t rank) noexcept nogil
+
 # A step of SCAN
 ctypedef struct scan_t:
     place_t place

@@ -617,6 +617,23 @@ cdef uint64_t* table_random(const table_t* self, uint64_t random) noexcept nogil
         random = mix(random)
 
 
+cdef uint64_t* table_flagged_at(const table_t* self, uint64_t rank) noexcept nogil:
+    cdef uint32_t at = 0
+    cdef segment_t* segment = _segment_at(self, 0)
+    cdef uint64_t* word
+    while rank >= segment.flagged:
+        rank -= segment.flagged
+        at += _places_of(self, segment)
+        segment = _segment_at(self, at)
+    word = segment_words(segment)
+    while True:
+        if word[0] & FLAG:
+            if rank == 0:
+                return word
+            rank -= 1
+        word += 1
+
+
 cdef void table_fetch_segment(const table_t* self, uint64_t hash) noexcept nogil:
     cdef segment_t* segment = segment_for(self, hash)
     if segment != NULL:

@@ -12,10 +12,12 @@ from mpkv.sharding cimport SLOTS, key_slot
 from mpkv.types.table cimport reversed_prefix, scan_t, table_scan, table_scan_next, table_t, word_piece
 from mpkv.types.aggregate cimport HASH, LIST, SET, STRING, ZSET, handle_on, native_encoding, type_name
 from mpkv.workers.entry cimport (
-    EXPIRES, INTEGER, MODIFIED, RAW, entry_encoding, entry_expire_at, entry_expiry, entry_idle_seconds,
+    EXPIRES, INTEGER, MODIFIED, RAW, entry_clock, entry_encoding, entry_expire_at, entry_expiry, 
     entry_memory, entry_native, entry_t, entry_type, key_of, string_of,
 )
 from mpkv.workers.keyspace cimport SLOTS_PER_GROUP, again, directory_t, keyspace_position
+
+from mpkv.workers.recency cimport frequency_of, idle_seconds_of
 
 from mpkv import errors
 
@@ -179,13 +181,32 @@ cdef class Database:
 
     def idle_seconds(self, bytes key not None):
         cdef entry_t* entry = self._find(key)
-        return None if entry == NULL else entry_idle_seconds(entry, self.keyspace.now_ms)
+        return None if entry == NULL else idle_seconds_of(entry_clock(entry), self.keyspace.now_ms)
+
+    def frequency_of(self, bytes key not None):
+        cdef entry_t* entry = self._find(key)
+        if entry == NULL:
+            return None
+        return frequency_of(&self.keyspace.recency, entry_clock(entry), self.keyspace.now_ms)
+
+    @property
+    def counts_frequency(self):
+        return self.keyspace.recency.frequency
 
     def touch(self, bytes key not None):
         return self.keyspace.find_for_read(self.index, key_slot(key, len(key)), key, len(key)) != NULL
 
-    def delete(self, bytes key not None):
-        return self.keyspace.delete(self.index, key_slot(key, len(key)), key, len(key))
+    def delete(self, bytes key not None, lazily=None):
+        cdef bint how = self.keyspace.lazy_server_del if lazily is None else lazily
+        return self.keyspace.delete(self.index, key_slot(key, len(key)), key, len(key), how)
+
+    @property
+    def deletes_lazily(self):
+        return self.keyspace.lazy_user_del
+
+    @property
+    def flushes_lazily(self):
+        return self.keyspace.lazy_user_flush
 
     def expire_at(self, bytes key not None):
         cdef entry_t* entry = self._find(key)
@@ -227,7 +248,7 @@ cdef class Database:
         cdef entry_t* entry
         cdef bytes key
         for _ in range(RANDOM_TRIES):
-            entry = self.keyspace._pick(self.index)
+            entry = self.keyspace._pick(self.index, False)
             if entry == NULL:
                 return None
             key = key_of(entry)
@@ -291,5 +312,5 @@ cdef class Database:
             else:
                 found.append((key_of(entry), type_name(entry_type(entry))))
 
-    def flush(self, *, bint everywhere=False):
-        self.keyspace.clear(-1 if everywhere else self.index)
+    def flush(self, *, bint everywhere=False, bint lazily=False):
+        self.keyspace.clear(-1 if everywhere else self.index, lazily)

@@ -25,7 +25,7 @@ cdef extern from *:
     const uint32_t KIND_MASK        # type and encoding
 
 cdef enum:
-    # entry_t.meta: 24 bits of LRU clock, then
+    # entry_t.meta: 24 bits of what eviction goes by (see recency.pxd), then
     TYPE_SHIFT = 24             # 3 bits
     ENCODING_SHIFT = 27         # 2 bits
     EXPIRES_SHIFT = 29
@@ -49,9 +49,6 @@ ctypedef struct entry_t:
 
 cdef struct raw_t:
     size_t size     # then so many bytes
-
-cdef inline uint32_t lru_clock(int64_t now_ms) noexcept nogil:
-    return <uint32_t>(now_ms // 1000) & CLOCK_MASK
 
 cdef inline int encoding_of(uint32_t meta) noexcept nogil:
     return (meta >> ENCODING_SHIFT) & 3
@@ -119,8 +116,12 @@ cdef inline void entry_key(const entry_t* entry, const char** data, size_t* size
 cdef inline int64_t entry_expire_at(const entry_t* entry) noexcept nogil:
     return entry_expiry(entry)[0] if entry.meta & EXPIRES else -1
 
-cdef inline uint32_t entry_idle_seconds(const entry_t* entry, int64_t now_ms) noexcept nogil:
-    return (lru_clock(now_ms) - entry.meta) & CLOCK_MASK
+cdef inline uint32_t entry_clock(const entry_t* entry) noexcept nogil:
+    """See recency.pxd."""
+    return entry.meta & CLOCK_MASK
+
+cdef inline void set_entry_clock(entry_t* entry, uint32_t clock) noexcept nogil:
+    entry.meta = (entry.meta & ~CLOCK_MASK) | clock
 
 cdef inline size_t entry_memory(const entry_t* entry, size_t samples) noexcept nogil:
     return footprint(entry, entry_block_size(entry)) + entry_value_memory(entry, samples)

@@ -1,6 +1,6 @@
-"""An entry of the keyspace: one key with its expiry, its LRU clock and its value, in one block.
+"""An entry of the keyspace: one key with its expiry, its clock and its value, in one block.
 
-An entry is one block. The head has 8 bytes: LRU clock (24 bits, seconds), type, encoding, flags, and two 16-bit
+An entry is one block. The head has 8 bytes: clock (24 bits, see `recency`), type, encoding, flags, and two 16-bit
 sizes. Then, each only if its flag or encoding asks for it: expiry (8), size of a key over 65535 bytes (8), words of
 the encoding (8 each), the key, and the value of a string that is not large::
 
@@ -167,7 +167,7 @@ cdef entry_t* copied_entry(const entry_t* entry, const char* key, size_t size, u
     cdef bint copied = True
     if fresh == NULL:
         return NULL
-    fresh.meta = (fresh.meta & ~CLOCK_MASK) | clock
+    set_entry_clock(fresh, clock)
     if entry_encoding(entry) == RAW:
         raw = _new_raw(<char*>(entry_raw(entry) + 1), entry_raw(entry).size)
         entry_words(fresh)[0] = <uint64_t>raw

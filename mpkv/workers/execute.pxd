@@ -4,6 +4,7 @@ from mpkv.buffer cimport Buffer
 from mpkv.resp.parser cimport arg_t
 from mpkv.shm.board cimport Block
 from mpkv.wire cimport note_t, request_t
+from mpkv.workers.evict cimport Evictor
 from mpkv.workers.keyspace cimport Keyspace
 from mpkv.workers.shortcuts cimport shortcut_t
 
@@ -22,6 +23,7 @@ cdef class Executor:
     cdef object send
     cdef object control
     cdef public object waiters          # Waiters
+    cdef Evictor evictor
     cdef public object sink             # where effects go; None: nowhere
     cdef readonly uint64_t last_number
     cdef public uint64_t saved_dirty    # the keyspace's `dirty` at the last snapshot

@@ -5,6 +5,7 @@ from mpkv.commands.spec import Command
 from mpkv.errors import CommandError
 from mpkv.shm.board import Block
 from mpkv.workers.database import Database
+from mpkv.workers.evict import Evictor
 from mpkv.workers.keyspace import Keyspace
 
 INTERNAL_ERROR: CommandError
@@ -30,6 +31,7 @@ class Executor:
         send: Callable[[bytes], object],
         control: Callable[[int, list[bytes], int, int], Any],
         waiters: Any,
+        evictor: Evictor,
     ) -> None: ...
     def use_shortcuts(self, on: bool) -> None: ...
     def start_epoch(self, epoch: int) -> None: ...

@@ -20,8 +20,9 @@ from libc.string cimport memcpy, memset
 from mpkv.buffer cimport Buffer, buffer_append, buffer_free
 from mpkv.resp.encoder cimport encode
 from mpkv.shm.board cimport (
-    BATCH_COMMANDS, BATCH_EXECUTE_NANOSECONDS, DIRTY, EVENTLOOP_CYCLES, EVENTLOOP_NANOSECONDS, EXPIRED_KEYS,
-    KEYSPACE_HITS, KEYSPACE_MISSES, LINK_IN_BATCHES, LINK_IN_BYTES, LINK_OUT_BATCHES, LINK_OUT_BYTES,
+    BATCH_COMMANDS, BATCH_EXECUTE_NANOSECONDS, DIRTY, EVENTLOOP_CYCLES, EVENTLOOP_NANOSECONDS, EVICTED_KEYS,
+    EVICTION_EXCEEDED_MS, EVICTION_EXCEEDING_MS, EXPIRED_KEYS, KEYSPACE_HITS, KEYSPACE_MISSES, LAZYFREED_OBJECTS,
+    LAZYFREE_PENDING, LINK_IN_BATCHES, LINK_IN_BYTES, LINK_OUT_BATCHES, LINK_OUT_BYTES,
     QUEUE_WAIT_NANOSECONDS, TOTAL_BLOCKING_KEYS, TOTAL_WATCHED_KEYS, USED_MEMORY, USED_MEMORY_OVERHEAD,
     USED_MEMORY_PEAK, monotonic_ns, waited_ns,
 )
@@ -31,6 +32,7 @@ from mpkv.wire cimport (
     FLAG_WATCHED, LATE, REPLY, REQUEST as REQUEST_KIND, add_note, batch_t, begin_batch, begin_reply, end_reply,
     next_request, note_t, open_batch, reply_t, request_t,
 )
+from mpkv.workers.evict cimport Evictor
 from mpkv.workers.shortcuts cimport find_shortcut
 
 import logging
@@ -80,9 +82,12 @@ cdef class Executor:
     :param send: sends a batch of replies
     :param control: ``control(message, words, number, client) -> value`` answers the frontend's own messages
     :param waiters: the blocked clients (`mpkv.workers.blocking.Waiters`)
+    :param evictor: makes room before a command where memory is short
     """
 
-    def __cinit__(self, Keyspace keyspace, list databases, table, Block block, send, control, waiters):
+    def __cinit__(
+        self, Keyspace keyspace, list databases, table, Block block, send, control, waiters, Evictor evictor not None
+    ):
         self.keyspace = keyspace
         self.databases = databases
         self.specs = list(table.values())
@@ -92,6 +97,7 @@ cdef class Executor:
         self.send = send
         self.control = control
         self.waiters = waiters
+        self.evictor = evictor
         self.shortcuts = <shortcut_t*>calloc(len(self.specs), sizeof(shortcut_t))
         if self.shortcuts == NULL:
             raise MemoryError
@@ -155,6 +161,12 @@ cdef class Executor:
         self.block.set_total(KEYSPACE_HITS, keyspace.hits)
         self.block.set_total(KEYSPACE_MISSES, keyspace.misses)
         self.block.set_total(EXPIRED_KEYS, keyspace.expired)
+        self.block.set_total(EVICTED_KEYS, keyspace.evicted)
+        if self.evictor.limit:
+            self.block.set_total(EVICTION_EXCEEDED_MS, self.evictor.exceeded_ms)
+            self.block.set(EVICTION_EXCEEDING_MS, self.evictor.exceeding_ms)
+        self.block.set_total(LAZYFREED_OBJECTS, keyspace.lazy.freed)
+        self.block.set(LAZYFREE_PENDING, keyspace.lazy.pending)
         self.block.set(DIRTY, keyspace.dirty - self.saved_dirty)
         self.block.set(USED_MEMORY, used_in_all())
         self.block.raise_to(USED_MEMORY_PEAK, used_in_all())
@@ -197,6 +209,8 @@ cdef class Executor:
             result = next_request(&at, end, &head, &self.words, &self.room)
             if result <= 0:
                 break
+            if self.evictor.limit:
+                self.evictor.relieve()
             # A message of the frontend's own has a number of its own kind: negative, it is no command's
             self.block.begin_command(head.number, -<int>head.command if head.kind == CONTROL else head.command)
             if head.kind == REQUEST_KIND:

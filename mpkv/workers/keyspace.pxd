@@ -5,8 +5,10 @@
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from mpkv.types.aggregate cimport HASH, LIST, SET, STRING, ZSET
+from mpkv.workers.lazyfree cimport LazyFree
+from mpkv.workers.recency cimport recency_t
 from mpkv.workers.entry cimport (
-    entry_expire_at, entry_idle_seconds, entry_key, entry_memory, entry_native, entry_string, entry_t, entry_type,
+    entry_clock, entry_expire_at, entry_key, entry_memory, entry_native, entry_string, entry_t, entry_type,
 )
 from mpkv.types.packed cimport packed_t
 from mpkv.types.table cimport place_t, table_t
@@ -18,8 +20,14 @@ ctypedef struct group_t:
     uint64_t keys
     uint64_t volatiles
 
+# How many keys a slot has: as its table says, but all in one place
+ctypedef struct slot_count_t:
+    uint32_t keys
+    uint32_t volatiles
+
 ctypedef struct directory_t:
     group_t[128] groups
+    slot_count_t[16384] counts
     table_t[16384] tables
 
 ctypedef struct database_t:
@@ -46,7 +54,7 @@ cdef class Keyspace:
     cdef readonly unsigned first_slot, end_slot     # the shard's range, end_slot not included
     cdef public int64_t now_ms          # the largest stamp received (R4)
     cdef public uint64_t dirty          # changes since start: how execution knows that a command wrote
-    cdef public uint64_t hits, misses, expired
+    cdef public uint64_t hits, misses, expired, evicted
     cdef public bint may_expire         # off while keys are held or loaded: nothing is absent then because of its time
     cdef public bint snapshot_running   # a child shares the memory: no LRU clock on reads, no early resizing
 
@@ -58,6 +66,10 @@ cdef class Keyspace:
     cdef public bint effects_wanted
     cdef public list effects            # (db, words): what handlers declared
     cdef public list expired_effects    # (db, (b"UNLINK", key)): of keys that expired
+
+    cdef recency_t recency              # how the clocks of entries run
+    cdef readonly LazyFree lazy         # what was deleted and is not yet freed
+    cdef public bint lazy_expire, lazy_server_del, lazy_user_del, lazy_user_flush, lazy_eviction
 
     cdef database_t* _bases
 
@@ -84,8 +96,13 @@ cdef class Keyspace:
     # the entry for an aggregate, created empty when absent (caller makes it non-empty and calls changed()); NULL no
     # memory. A wrong type is the caller's to see: entry_type(entry) != kind.
     cdef entry_t* find_or_create(self, int db, unsigned slot, const char* key, size_t size, int kind)
-    # whether it was there. Counts `dirty` and tells watchers itself
-    cdef bint delete(self, int db, unsigned slot, const char* key, size_t size)
+    # whether it was there. Counts `dirty` and tells watchers itself. lazily: a large value is freed by and by
+    cdef bint delete(self, int db, unsigned slot, const char* key, size_t size, bint lazily)
+    # Delete a key because memory is short; False if it is not there, or has no expiry where it must. `key` is not the
+    # entry's own
+    cdef bint evict(
+        self, int db, unsigned slot, uint64_t hash, const char* key, size_t size, bint volatile_only
+    ) except -1
     # -1 removes it. May move the entry: find it again. 0, -1 no memory. Not counted: call changed()
     cdef int set_expire_at(self, int db, entry_t* entry, int64_t at_ms) noexcept
     # After a write to a key: counts `dirty`, tells watchers and waiters, deletes an aggregate that became empty
@@ -99,7 +116,7 @@ cdef class Keyspace:
     cdef entry_t* next(self, int db, keyspace_position* position) noexcept nogil     # NULL at the end
     # the same within position.slot
     cdef entry_t* next_in_slot(self, int db, keyspace_position* position) noexcept nogil
-    cdef int clear(self, int db) except -2                      # -1: all databases
+    cdef int clear(self, int db, bint lazily) except -2         # -1: all databases
     # Insert while loading: a value of type `kind`, whose words are taken over. 0 = done; the value is not taken if
     # 1 = key was there already, -1 = no memory
     cdef int adopt(
@@ -111,6 +128,7 @@ cdef class Keyspace:
     cdef uint64_t* _peek(self, int db, unsigned slot, uint64_t hash, const char* key, size_t size) noexcept nogil
     cdef uint64_t* _locate(self, int db, unsigned slot, uint64_t hash, const char* key, size_t size) except? NULL
     cdef int _insert(self, int db, unsigned slot, uint64_t hash, entry_t* entry) noexcept nogil
+    cdef uint32_t _fresh(self, int64_t expire_at) noexcept nogil
     cdef void _exchange(self, int db, unsigned slot, uint64_t hash, uint64_t* word, entry_t* fresh) noexcept nogil
     cdef entry_t* _detach(self, int db, unsigned slot, uint64_t hash, uint64_t* word) noexcept nogil
     cdef void _count_volatile(self, int db, unsigned slot, int change) noexcept nogil
@@ -119,9 +137,10 @@ cdef class Keyspace:
     cdef int _changed(self, int db, unsigned slot, const char* key, size_t size, unsigned times) except -2
     cdef int _tell(self, int db, const char* key, size_t size, bint exists) except -1
     cdef int _expire(self, int db, unsigned slot, uint64_t hash, uint64_t* word) except -1
-    cdef int _clear_one(self, int db) noexcept nogil
+    cdef int _clear_one(self, int db, bint lazily) noexcept nogil
+    cdef void _free(self, entry_t* entry, bint lazily) noexcept nogil
     cdef void _rename(self, int db, bytes source, bytes destination) except *
     cdef bint _copy(self, int db, bytes source, int other_db, bytes destination) except -1
     cdef bint _move(self, int db, bytes key, int other_db) except -1
     cdef uint64_t _random(self) noexcept nogil
-    cdef entry_t* _pick(self, int db) noexcept nogil
+    cdef entry_t* _pick(self, int db, bint volatile_only) noexcept nogil

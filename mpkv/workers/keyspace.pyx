@@ -7,8 +7,8 @@ resizing into pieces: with millions of keys a table still has about a hundred, a
 slot of a million keys (of one hash tag) is cut into segments by the table itself. `types/table` explains the tables and
 `entry` the entries; here is what holds them together: counts, time, and who hears of changes.
 
-Counts of keys and of volatile keys per group of 128 slots stand before the directory. A random key is drawn by rank
-through them, exactly fairly and in bounded time, and walks pass over what is empty.
+Counts of keys and of volatile keys, of each slot and of groups of 128 slots, stand before the tables. A random key is
+drawn by rank through them, exactly fairly and in bounded time, and walks pass over what is empty.
 
 What all of this takes is counted by the allocator, on the account of each type and of the tables.
 
@@ -26,18 +26,20 @@ from mpkv.types.packed cimport packed_t
 from mpkv.types.siphash cimport siphash
 from mpkv.types.table cimport (
     FLAG, pieces_t, place_prefix, place_t, table_check, table_close, table_count, table_exchange, table_fetch_piece,
-    table_fetch_segment, table_find, table_flagged, table_insert, table_memory, table_next, table_random,
-    table_remove, table_seek, word_piece,
+    table_fetch_segment, table_find, table_flagged, table_flagged_at, table_insert, table_memory, table_next,
+    table_random, table_remove, table_seek, word_piece,
 )
 from mpkv.types.aggregate cimport (
     HASH, LIST, SET, STRING, ZSET, native_begin, native_content, native_free, native_len, type_name,
 )
 from mpkv.workers.entry cimport (
-    CLOCK_MASK, EXPIRES, INLINE, INLINE_MAX, INTEGER, LONG_KEY, MODIFIED, NATIVE, RAW, SHORT_KEY_MAX, copied_entry,
-    encoding_of, entry_encoding, entry_expire_at, entry_expiry, entry_key_size, entry_key_text, entry_memory,
-    entry_native, entry_raw, entry_t, entry_type, entry_words, free_block, free_entry, key_of, kind_bits, lru_clock,
-    new_native, new_string, read_integer, renamed_entry, rewrite_entry, string_of, with_expiry, without_expiry,
+    EXPIRES, INLINE, INLINE_MAX, INTEGER, LONG_KEY, MODIFIED, NATIVE, RAW, SHORT_KEY_MAX, copied_entry,
+    encoding_of, entry_clock, entry_encoding, entry_expire_at, entry_expiry, entry_key_size, entry_key_text,
+    entry_memory, entry_native, entry_raw, entry_t, entry_type, entry_words, free_block, free_entry, key_of, kind_bits,
+    new_native, new_string, read_integer, renamed_entry, rewrite_entry, set_entry_clock, string_of, with_expiry,
+    without_expiry,
 )
+from mpkv.workers.recency cimport fresh_clock, used_clock
 
 from mpkv import errors, sharding
 
@@ -91,7 +93,7 @@ cdef uint64_t* _next_volatile(database_t* base, int64_t* looks) noexcept nogil:
         table = &directory.tables[base.expire_slot]
         if directory.groups[base.expire_slot // SLOTS_PER_GROUP].volatiles == 0:
             base.expire_slot |= SLOTS_PER_GROUP - 1     # nothing in the rest of the group
-        elif table_flagged(table):
+        elif directory.counts[base.expire_slot].volatiles:
             table_seek(table, base.expire_prefix, &place)
             while True:
                 word = table_next(table, &place)
@@ -176,6 +178,8 @@ cdef class Keyspace:
         self.first_slot = slots.start
         self.end_slot = slots.stop
         self.may_expire = True
+        self.lazy = LazyFree()
+        self.lazy_expire = self.lazy_server_del = self.lazy_eviction = True
         self.watched = {}
         self.dirty_clients = set()
         self.waiting = {}
@@ -191,13 +195,19 @@ cdef class Keyspace:
         if self._bases == NULL:
             return
         for db in range(self.databases):
-            self._clear_one(db)
+            self._clear_one(db, False)
         free(self._bases)
 
     def database(self, int index):
         """The database of this number, as handlers see it."""
         from mpkv.workers.database import Database      # which needs this module: not before it is there
         return Database(self, index)
+
+    def set_recency(self, *, bint frequency, uint32_t log_factor=10, uint32_t decay_minutes=1):
+        """What the clocks of entries tell: seconds, or how often a key is used (an LFU policy)."""
+        self.recency.frequency = frequency
+        self.recency.log_factor = log_factor
+        self.recency.decay_minutes = decay_minutes
 
     # --- Finding
 
@@ -249,9 +259,9 @@ cdef class Keyspace:
         return entry
 
     cdef void touch(self, entry_t* entry) noexcept nogil:
-        """Move the LRU clock on, unless that would copy a page for the sake of a snapshot child."""
+        """Note that a key is used, unless that would copy a page for the sake of a snapshot child."""
         if not self.snapshot_running:
-            entry.meta = (entry.meta & ~CLOCK_MASK) | lru_clock(self.now_ms)
+            set_entry_clock(entry, used_clock(&self.recency, entry_clock(entry), self.now_ms))
 
     # --- Putting in and taking out: the only places where tables, counts and the sum of memory change
 
@@ -267,6 +277,7 @@ cdef class Keyspace:
             return -1
         base.keys += 1
         base.directory.groups[slot // SLOTS_PER_GROUP].keys += 1
+        base.directory.counts[slot].keys += 1
         self._count_volatile(db, slot, volatile_)
         return 0
 
@@ -278,6 +289,7 @@ cdef class Keyspace:
         table_remove(&base.directory.tables[slot], &_entries, hash, word)
         base.keys -= 1
         base.directory.groups[slot // SLOTS_PER_GROUP].keys -= 1
+        base.directory.counts[slot].keys -= 1
         return entry
 
     cdef void _exchange(self, int db, unsigned slot, uint64_t hash, uint64_t* word, entry_t* fresh) noexcept nogil:
@@ -290,6 +302,7 @@ cdef class Keyspace:
         """The tables count for themselves."""
         self._bases[db].volatiles += change
         self._bases[db].directory.groups[slot // SLOTS_PER_GROUP].volatiles += change
+        self._bases[db].directory.counts[slot].volatiles += change
 
     # --- Strings
 
@@ -317,8 +330,10 @@ cdef class Keyspace:
         cdef uint64_t* word = self._locate(db, slot, hash, key, size)
         cdef entry_t* old = NULL if word == NULL else _entry_of(word)
         cdef entry_t* fresh
-        meta |= lru_clock(self.now_ms)
-        if old != NULL:
+        if old == NULL:
+            meta |= fresh_clock(&self.recency, self.now_ms)
+        else:
+            meta |= used_clock(&self.recency, entry_clock(old), self.now_ms)
             if keep_ttl:
                 meta |= old.meta & EXPIRES
             if rewrite_entry(old, meta, value, value_size, integer):
@@ -330,7 +345,7 @@ cdef class Keyspace:
             entry_expiry(fresh)[0] = entry_expiry(old)[0]
         if old != NULL:
             self._exchange(db, slot, hash, word, fresh)
-            free_entry(old)
+            self._free(old, self.lazy_server_del)
         elif self._insert(db, slot, hash, fresh) < 0:
             free_entry(fresh)
             return -1
@@ -354,7 +369,7 @@ cdef class Keyspace:
         if word != NULL:
             return _entry_of(word)
         native_begin(kind, &native)
-        entry = new_native(kind_bits(kind, NATIVE) | lru_clock(self.now_ms), key, size, &native)
+        entry = new_native(kind_bits(kind, NATIVE) | fresh_clock(&self.recency, self.now_ms), key, size, &native)
         if entry != NULL and self._insert(db, slot, hash, entry) < 0:
             free_entry(entry)
             return NULL
@@ -396,12 +411,18 @@ cdef class Keyspace:
                 self.ready.append(name)
         return 0
 
-    cdef bint delete(self, int db, unsigned slot, const char* key, size_t size):
+    cdef void _free(self, entry_t* entry, bint lazily) noexcept nogil:
+        if lazily:
+            self.lazy.add(entry)
+        else:
+            free_entry(entry)
+
+    cdef bint delete(self, int db, unsigned slot, const char* key, size_t size, bint lazily):
         cdef uint64_t hash = siphash(key, size)
         cdef uint64_t* word = self._locate(db, slot, hash, key, size)
         if word == NULL:
             return False
-        free_entry(self._detach(db, slot, hash, word))
+        self._free(self._detach(db, slot, hash, word), lazily)
         self.dirty += 1
         self._tell(db, key, size, False)
         return True
@@ -415,8 +436,25 @@ cdef class Keyspace:
                 self.expired_effects.append((db, (b"UNLINK", key_of(entry))))
             self._tell(db, entry_key_text(entry), entry_key_size(entry), False)
         finally:
-            free_entry(entry)
+            self._free(entry, self.lazy_expire)
         return 0
+
+    cdef bint evict(
+        self, int db, unsigned slot, uint64_t hash, const char* key, size_t size, bint volatile_only
+    ) except -1:
+        cdef uint64_t* word = self._peek(db, slot, hash, key, size)
+        cdef entry_t* entry
+        if word == NULL or (volatile_only and not word[0] & FLAG):
+            return False
+        entry = self._detach(db, slot, hash, word)
+        self.evicted += 1
+        try:
+            if self.effects_wanted:
+                self.expired_effects.append((db, (b"UNLINK", key_of(entry))))
+            self._tell(db, entry_key_text(entry), entry_key_size(entry), False)
+        finally:
+            self._free(entry, self.lazy_eviction)
+        return True
 
     cdef int set_expire_at(self, int db, entry_t* entry, int64_t at_ms) noexcept:
         cdef size_t size = entry_key_size(entry)
@@ -459,7 +497,7 @@ cdef class Keyspace:
         if other != NULL:
             overwritten = _entry_of(other)
             self._exchange(db, other_slot, other_hash, other, fresh)
-            free_entry(overwritten)
+            self._free(overwritten, self.lazy_server_del)
         elif self._insert(db, other_slot, other_hash, fresh) < 0:
             free_block(fresh)
             raise again(errors.OUT_OF_MEMORY)
@@ -480,14 +518,14 @@ cdef class Keyspace:
             return False
         if db == other_db and source == destination:
             return True
-        fresh = copied_entry(entry, destination, len(destination), lru_clock(self.now_ms))
+        fresh = copied_entry(entry, destination, len(destination), fresh_clock(&self.recency, self.now_ms))
         if fresh == NULL:
             raise again(errors.OUT_OF_MEMORY)
         word = self._locate(other_db, slot, hash, destination, len(destination))
         if word != NULL:
             overwritten = _entry_of(word)
             self._exchange(other_db, slot, hash, word, fresh)
-            free_entry(overwritten)
+            self._free(overwritten, self.lazy_server_del)
         elif self._insert(other_db, slot, hash, fresh) < 0:
             free_entry(fresh)
             raise again(errors.OUT_OF_MEMORY)
@@ -509,12 +547,16 @@ cdef class Keyspace:
         self._tell(other_db, key, len(key), True)
         return True
 
+    cdef uint32_t _fresh(self, int64_t expire_at) noexcept nogil:
+        """The bits of a key that has just come: its clock, and whether it expires."""
+        return fresh_clock(&self.recency, self.now_ms) | (EXPIRES if expire_at != -1 else 0)
+
     cdef int adopt(
         self, int db, const char* key, size_t size, int kind, const packed_t* native, int64_t expire_at
     ) except -2:
         cdef unsigned slot = key_slot(key, size)
         cdef uint64_t hash = siphash(key, size)
-        cdef uint32_t meta = kind_bits(kind, NATIVE) | lru_clock(self.now_ms) | (EXPIRES if expire_at != -1 else 0)
+        cdef uint32_t meta = kind_bits(kind, NATIVE) | self._fresh(expire_at)
         cdef entry_t* entry
         if kind not in (LIST, SET, ZSET, HASH):
             raise ValueError(f"a value of type {kind} cannot be adopted")
@@ -541,8 +583,7 @@ cdef class Keyspace:
             return 1
         if read_integer(value, value_size, &integer):
             encoding = INTEGER
-        entry = new_string(kind_bits(STRING, encoding) | lru_clock(self.now_ms) | (EXPIRES if expire_at != -1 else 0),
-                            key, size, value, value_size, integer)
+        entry = new_string(kind_bits(STRING, encoding) | self._fresh(expire_at), key, size, value, value_size, integer)
         if entry == NULL:
             return -1
         if expire_at != -1:
@@ -572,7 +613,7 @@ cdef class Keyspace:
         """How many keys a slot has."""
         self._check_database(db)
         cdef directory_t* directory = self._bases[db].directory
-        return 0 if directory == NULL or slot >= SLOTS else table_count(&directory.tables[slot])
+        return 0 if directory == NULL or slot >= SLOTS else directory.counts[slot].keys
 
     def used_memory(self):
         """Bytes allocated for tables, entries and values: by all keyspaces of this process, of which there is one."""
@@ -630,41 +671,55 @@ cdef class Keyspace:
     cdef uint64_t _random(self) noexcept nogil:
         return random_bits()
 
-    cdef entry_t* _pick(self, int db) noexcept nogil:
-        """Any key with the same probability: by rank through groups and tables, by rejection among a table's words."""
+    cdef entry_t* _pick(self, int db, bint volatile_only) noexcept nogil:
+        """Any key, or any with an expiry, each with the same probability: by rank through groups and tables. NULL if
+        there is none."""
         cdef directory_t* directory = self._bases[db].directory
-        cdef uint64_t rank
+        cdef table_t* table
+        cdef uint64_t rank, count
         cdef unsigned group = 0, slot
-        if self._bases[db].keys == 0:
+        count = self._bases[db].volatiles if volatile_only else self._bases[db].keys
+        if count == 0:
             return NULL
-        rank = random_bits() % self._bases[db].keys
-        while rank >= directory.groups[group].keys:
-            rank -= directory.groups[group].keys
+        rank = below(random_bits(), count)
+        while True:
+            count = directory.groups[group].volatiles if volatile_only else directory.groups[group].keys
+            if rank < count:
+                break
+            rank -= count
             group += 1
         slot = group * SLOTS_PER_GROUP
-        while rank >= table_count(&directory.tables[slot]):
-            rank -= table_count(&directory.tables[slot])
+        while True:
+            count = directory.counts[slot].volatiles if volatile_only else directory.counts[slot].keys
+            if rank < count:
+                break
+            rank -= count
             slot += 1
-        return _entry_of(table_random(&directory.tables[slot], random_bits()))
+        table = &directory.tables[slot]
+        return _entry_of(table_flagged_at(table, rank) if volatile_only else table_random(table, random_bits()))
 
     # --- Emptying
 
-    cdef int clear(self, int db) except -2:
+    cdef int clear(self, int db, bint lazily) except -2:
         cdef int which
         self._dirty_watchers(db)
         for which in range(self.databases):
             if db == -1 or which == db:
                 self.dirty += self._bases[which].keys
-                self._clear_one(which)
+                self._clear_one(which, lazily)
         return 0
 
-    cdef int _clear_one(self, int db) noexcept nogil:
-        """Free all that a database has."""
+    cdef int _clear_one(self, int db, bint lazily) noexcept nogil:
+        """Free all that a database has, at once or by and by."""
         cdef database_t* base = &self._bases[db]
         cdef keyspace_position position
         cdef entry_t* entry
         cdef unsigned slot
         if base.directory == NULL:
+            return 0
+        if lazily:
+            self.lazy.add_directory(base.directory, sizeof(directory_t), base.directory.tables, base.keys)
+            memset(base, 0, sizeof(database_t))
             return 0
         memset(&position, 0, sizeof(position))
         while True:
@@ -678,11 +733,12 @@ cdef class Keyspace:
         memset(base, 0, sizeof(database_t))
         return 0
 
-    def flush(self, int db=-1):
-        """Delete every key of a database, or of all (-1); each counts as a change, those who watch one hear of it."""
+    def flush(self, int db=-1, *, bint lazily=False):
+        """Delete every key of a database, or of all (-1); each counts as a change, those who watch one hear of it.
+        `lazily`: their memory is freed by and by."""
         if db != -1:
             self._check_database(db)
-        self.clear(db)
+        self.clear(db, lazily)
 
     def _dirty_watchers(self, int db):
         """Mark the clients that watch a key that exists in `db` (-1: in any)."""
@@ -759,7 +815,8 @@ cdef class Keyspace:
         cdef size_t memory = 0
         for db in range(self.databases):
             memory += self._validate_database(db)
-        assert memory <= used_in_all(), f"{memory} bytes are allocated, {used_in_all()} are accounted for"
+        known = used_in_all()
+        assert self.lazy.count or memory <= known, f"{memory} bytes are allocated, {known} are accounted for"
         return memory
 
     def _validate_database(self, int db):
@@ -774,8 +831,10 @@ cdef class Keyspace:
         for group in range(GROUPS):
             group_keys = group_volatiles = 0
             for slot in range(group * SLOTS_PER_GROUP, (group + 1) * SLOTS_PER_GROUP):
-                group_keys += table_count(&base.directory.tables[slot])
-                group_volatiles += table_flagged(&base.directory.tables[slot])
+                assert base.directory.counts[slot].keys == table_count(&base.directory.tables[slot]), f"{db=} {slot=}"
+                assert base.directory.counts[slot].volatiles == table_flagged(&base.directory.tables[slot])
+                group_keys += base.directory.counts[slot].keys
+                group_volatiles += base.directory.counts[slot].volatiles
                 if base.directory.tables[slot].root:
                     memory += self._validate_table(db, slot)
             assert group_keys == base.directory.groups[group].keys, f"keys of group {group} of database {db}"

@@ -42,6 +42,7 @@ from mpkv.types import set as sets
 from mpkv.wire import CONTROLS
 from mpkv.workers import debugging
 from mpkv.workers.blocking import Waiters
+from mpkv.workers.evict import Evictor
 from mpkv.workers.execute import Executor
 from mpkv.workers.expire import ExpireCycle, budget_us
 from mpkv.workers.keyspace import Keyspace
@@ -53,6 +54,8 @@ logger = logging.getLogger(__name__)
 RECEIVE_MS: Final = 100
 #: The same while a snapshot child's end is waited for.
 SAVING_RECEIVE_MS: Final = 5
+#: How long commands wait at most while memory is freed.
+TIDY_US: Final = 500
 #: Without supervisor: a frontend whose heart has not beaten for so long does not count as alive.
 ORPHAN_SECONDS: Final = 10.0
 
@@ -76,9 +79,11 @@ class Worker:
         self.waiters = Waiters(self.keyspace, self.databases)
         rings = Rings(Ring(segment, 2 * shard), Ring(segment, 2 * shard + 1), bell) if config.link_rings else None
         self.link = WorkerLink(rings, ignore_epoch=config.debug_ignore_epoch)
+        self.evictor = Evictor(self.keyspace, [Block(segment, FIRST_WORKER + number) for number in range(self.shards)])
         self.executor = Executor(
-            self.keyspace, self.databases, spec.load(), self.block, self.link.send, self._control, self.waiters
-        )
+            self.keyspace, self.databases, spec.load(), self.block, self.link.send, self._control, self.waiters,
+            self.evictor,
+        )  # fmt: skip
         self.expire_cycle = ExpireCycle(self.keyspace)
         self.incarnation = incarnation
         self._child: Any = None
@@ -102,6 +107,19 @@ class Worker:
         sets.set_limits(config.set_max_intset_entries, config.set_max_listpack_entries, config.set_max_listpack_value)
         zset.set_limits(config.zset_max_listpack_entries, config.zset_max_listpack_value)
         lists.set_limits(config.list_max_listpack_size)
+        keyspace = self.keyspace
+        keyspace.set_recency(
+            frequency=config.maxmemory_policy.endswith("lfu"), log_factor=config.lfu_log_factor,
+            decay_minutes=config.lfu_decay_time,
+        )  # fmt: skip
+        keyspace.lazy_expire = config.lazyfree_lazy_expire
+        keyspace.lazy_eviction = config.lazyfree_lazy_eviction
+        keyspace.lazy_server_del = config.lazyfree_lazy_server_del
+        keyspace.lazy_user_del = config.lazyfree_lazy_user_del
+        keyspace.lazy_user_flush = config.lazyfree_lazy_user_flush
+        self.evictor.configure(
+            config.maxmemory, config.maxmemory_policy, config.maxmemory_samples, config.maxmemory_eviction_tenacity
+        )
         self.executor.noted_from_ns = noted_from_ns(config)
         self.block.tracking = int(config.latency_tracking)
         crash_report.apply_settings(config)
@@ -145,11 +163,13 @@ class Worker:
     def run(self) -> None:
         """Receive, execute, answer; until told to stop."""
         receive, run_batch, watch = self.link.receive, self.executor.run_batch, crash_handler.watch
+        tidies = False
         while not self._stopping:
-            batch = receive(RECEIVE_MS if self._child is None and self._join is None else SAVING_RECEIVE_MS)
+            batch = receive(0 if tidies else RECEIVE_MS if self._child is self._join is None else SAVING_RECEIVE_MS)
             watch(batch)
             if batch is not None:
                 run_batch(batch)
+            tidies = self._tidy()
             now = time.monotonic()
             if batch is None or now - self._last_pulse >= 0.05:
                 self._last_pulse = now
@@ -158,11 +178,30 @@ class Worker:
         self.executor.flush()
         self.link.close()
 
+    def _tidy(self) -> bool:
+        """Go on freeing what was deleted, and make room, for a moment; whether there is more to do at once.
+
+        While a snapshot child lives what is deleted stays: each page that is given back would be copied for it.
+        """
+        lazy, over = self.keyspace.lazy, self.evictor.is_over
+        if not (lazy.count or over) or (self._child is not None and not over):
+            return False
+        if lazy.count and lazy.run(TIDY_US):
+            return True
+        if over:
+            before = self.keyspace.evicted
+            self.evictor.make_room()
+            self.executor.publish()
+            return bool(self.keyspace.evicted != before)
+        self.executor.publish()
+        return False
+
     def _pulse(self) -> None:
         """What is due from time to time."""
         self.block.heartbeat()
         self._listen()
         self._expire()
+        self.evictor.look_around()
         if self._child is None:
             allocator.decay()
         self._look_after_child()

@@ -205,15 +205,25 @@ cdef int mset(Keyspace keyspace, const request_t* request, const arg_t* words, B
 
 # -- keys --------------------------------------------------------------------------------------------------------------
 
-cdef int del_(Keyspace keyspace, const request_t* request, const arg_t* words, Buffer* out) except -2:
+cdef int delete(
+    Keyspace keyspace, const request_t* request, const arg_t* words, Buffer* out, bint lazily
+) except -2:
     cdef uint16_t[AHEAD] slots
     cdef int64_t deleted = 0
     cdef size_t i
     for i in range(request.argc):
         if i % AHEAD == 0:
             _fetch_keys(keyspace, request, words, i, 1, slots)
-        deleted += keyspace.delete(request.database, slots[i % AHEAD], words[i].data, words[i].size)
+        deleted += keyspace.delete(request.database, slots[i % AHEAD], words[i].data, words[i].size, lazily)
     return emit_integer(out, deleted) + 1
+
+
+cdef int del_(Keyspace keyspace, const request_t* request, const arg_t* words, Buffer* out) except -2:
+    return delete(keyspace, request, words, out, keyspace.lazy_user_del)
+
+
+cdef int unlink(Keyspace keyspace, const request_t* request, const arg_t* words, Buffer* out) except -2:
+    return delete(keyspace, request, words, out, True)
 
 
 cdef int exists(Keyspace keyspace, const request_t* request, const arg_t* words, Buffer* out) except -2:
@@ -579,7 +589,7 @@ cdef struct row_t:
 
 cdef row_t[31] TABLE = [
     row_t(b"get", get), row_t(b"set", set_), row_t(b"incr", incr), row_t(b"decr", decr), row_t(b"incrby", incrby),
-    row_t(b"mget", mget), row_t(b"mset", mset), row_t(b"del", del_), row_t(b"unlink", del_), row_t(b"exists", exists),
+    row_t(b"mget", mget), row_t(b"mset", mset), row_t(b"del", del_), row_t(b"unlink", unlink), row_t(b"exists", exists),
     row_t(b"expire", expire), row_t(b"lpush", lpush), row_t(b"rpush", rpush), row_t(b"lpop", lpop),
     row_t(b"rpop", rpop),
     row_t(b"lrange", lrange), row_t(b"llen", llen), row_t(b"hset", hset), row_t(b"hget", hget),

@@ -8,6 +8,9 @@ from mpkv.config_table import ALIASES, DIRECTIVES, OWN, Flag
 #: Directives whose default is another than Redis 7.0.15's, and why.
 KNOWN_DIFFERENCES = {
     "client-output-buffer-limit": "normal clients have a limit",
+    "lazyfree-lazy-eviction": "yes, as in Valkey 8: a large value would hold up the shard that frees it",
+    "lazyfree-lazy-expire": "the same",
+    "lazyfree-lazy-server-del": "the same",
     "dir": "depends on where a server is started",
     "port": "the reference runs on another port",
     "save": "the reference is started without",

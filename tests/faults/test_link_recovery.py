@@ -14,6 +14,7 @@ import zmq
 from mpkv.commands import spec as commands
 from mpkv.frontend.intents import IntentRing
 from mpkv.frontend.link import Link
+from mpkv.frontend.memory import MemoryWatch
 from mpkv.frontend.pending import Answer
 from mpkv.frontend.router import Router
 from mpkv.shm.board import Block
@@ -71,7 +72,8 @@ class Frontend:
         intents = IntentRing(bytearray(1 << 16), str(folder))
         self.segment = Segment.create(1, list(self.table))
         block = Block(self.segment, FRONTEND)
-        self.router = Router(loop, self.table, [self.link], intents, block)  # type: ignore[arg-type]
+        memory = MemoryWatch([block])
+        self.router = Router(loop, self.table, [self.link], intents, block, memory)  # type: ignore[arg-type]
         self.outcomes: dict[int, int | None] = {}
         self.incarnation = 0
 

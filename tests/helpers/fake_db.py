@@ -440,7 +440,12 @@ class FakeDb:
         entry.touched_ms = self.now_ms
         return True
 
-    def delete(self, key: bytes) -> bool:
+    counts_frequency = deletes_lazily = flushes_lazily = False
+
+    def frequency_of(self, key: bytes) -> int | None:
+        raise NotImplementedError
+
+    def delete(self, key: bytes, lazily: bool | None = None) -> bool:
         if self._find(key) is None:
             return False
         del self._entries[key]
@@ -502,7 +507,7 @@ class FakeDb:
             found += [(key, self._entries[key].kind) for key in slots[slot]]
         return 0, found
 
-    def flush(self, *, everywhere: bool = False) -> None:
+    def flush(self, *, everywhere: bool = False, lazily: bool = False) -> None:
         for entries in self.keyspace.entries if everywhere else [self._entries]:
             self.keyspace.dirty += len(entries)
             entries.clear()

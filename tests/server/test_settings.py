@@ -455,10 +455,10 @@ def test_a_server_on_a_unix_socket_alone_goes_into_the_background(tmp_path: Path
 
 
 def test_what_has_no_effect_is_said_once(tmp_path: Path):
-    with leaving_nothing(1, maxmemory="1gb") as server:
-        warning = "maxmemory is accepted but has no effect in this version of mpkv"
+    with leaving_nothing(1, maxmemory_clients="1gb") as server:
+        warning = "maxmemory-clients is accepted but has no effect in this version of mpkv"
         assert server.log().count(warning) == 1
         client = Connection(server.port)
-        assert client.call([b"CONFIG", b"SET", b"lazyfree-lazy-expire", b"yes"]) == b"+OK\r\n"
-        wait_until(lambda: "lazyfree-lazy-expire was set but has no effect" in server.log(), "nothing was said")
+        assert client.call([b"CONFIG", b"SET", b"tls-cluster", b"yes"]) == b"+OK\r\n"
+        wait_until(lambda: "tls-cluster was set but has no effect" in server.log(), "nothing was said")
         client.close()

@@ -212,7 +212,7 @@ def test_memory_follows_an_aggregate_up_and_down(keyspace: Keyspace, db: Any) ->
         handle.add(b"member %d" % number)
     db.changed(b"set")
     assert keyspace.used_memory() - before > 2000 * len(b"member 0")
-    db.delete(b"set")
+    db.delete(b"set", False)
     assert keyspace.used_memory() == before
 
 

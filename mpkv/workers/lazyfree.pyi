@@ -1,0 +1,6 @@
+class LazyFree:
+    count: int
+    freed: int
+    @property
+    def pending(self) -> int: ...
+    def run(self, budget_us: int) -> bool: ...
