@@ -1,4 +1,4 @@
-"""The lines of redis-benchmark's default list, and what must be in the server for each to be measured.
+"""The lines of redis-benchmark's default list and two more, and what must be in the server for each to be measured.
 
 redis-benchmark measures its list in one go, and what one line leaves is what the next finds. Here each line is run by
 itself, so that the servers can take turns and each line has as many requests as suit its speed; what it would have
@@ -60,6 +60,15 @@ def _sorted_set(session: Session, _keyspace: int, elements: int) -> None:
     _many(session, b"ZADD", b"myzset", chain.from_iterable(pairs))
 
 
+def _ranged_sorted_set(session: Session, keyspace: int, _requests: int) -> None:
+    _sorted_set(session, keyspace, _RANGED_ELEMENTS)
+
+
+def _hash(session: Session, _keyspace: int, _requests: int) -> None:
+    pairs = (b"%s:%d" % (word, number) for number in range(10) for word in (b"field", b"value"))
+    session.call("HSET", "myhash", *pairs)
+
+
 def _keys(session: Session, keyspace: int, _requests: int) -> None:
     fill_keyspace(session, keyspace)
 
@@ -86,11 +95,13 @@ def _lrange(elements: int) -> Line:
     return Line(f"LRANGE_{elements}", ("LRANGE", "mylist", "0", str(elements - 1)), _ranged_list)
 
 
-#: In redis-benchmark's own order.
+#: In redis-benchmark's own order, then two reads that its list lacks.
 LINES: Final = (
     _test("PING_INLINE"), _test("PING_MBULK"), _test("SET"), _test("GET", _keys), _test("INCR"),
     _test("LPUSH"), _test("RPUSH"), _test("LPOP", _list, pops=True), _test("RPOP", _list, pops=True),
     _test("SADD"), _test("HSET"), _test("SPOP", _set, pops=True),
     _test("ZADD"), _test("ZPOPMIN", _sorted_set, pops=True),
     _lrange(100), _lrange(300), _lrange(500), _lrange(600), _test("MSET"),
+    Line("ZRANGE_100", ("ZRANGE", "myzset", "0", "99"), _ranged_sorted_set),
+    Line("HGETALL_10", ("HGETALL", "myhash"), _hash),
 )  # fmt: skip

@@ -34,15 +34,35 @@ def pss_bytes(pids: Iterable[int]) -> int:
 
 
 def _pss_bytes(pid: int) -> int:
+    return _memory_bytes(pid, "Pss:")
+
+
+def private_dirty_bytes(pid: int) -> int:
+    """Pages that a process alone has, and has written to; 0 once it has ended."""
+    try:
+        return _memory_bytes(pid, "Private_Dirty:")
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+
+
+def _memory_bytes(pid: int, name: str) -> int:
     for line in (_PROC / str(pid) / "smaps_rollup").read_text().splitlines():
-        if line.startswith("Pss:"):
+        if line.startswith(name):
             return int(line.split()[1]) * 1024
-    raise ValueError(f"/proc/{pid}/smaps_rollup has no line Pss:")
+    raise ValueError(f"/proc/{pid}/smaps_rollup has no line {name}")
 
 
 def children(pid: int) -> list[int]:
     """The processes that a process has started, and those that they have started."""
     return [child.pid for child in psutil.Process(pid).children(recursive=True)]
+
+
+def parent(pid: int) -> int:
+    """The process that started one; 0 once it has ended."""
+    try:
+        return psutil.Process(pid).ppid()
+    except psutil.NoSuchProcess:
+        return 0
 
 
 def title(pid: int) -> str:

@@ -174,6 +174,10 @@ class Server:
         "main"."""
         return {role: sum(map(processes.cpu_ns, pids)) for role, pids in self._roles.items()}
 
+    def children(self) -> list[int]:
+        """Processes that were not there at the start: those that write a snapshot."""
+        return [pid for pid in processes.children(self.pid) if pid not in self.pids]
+
     def pss_bytes(self) -> int:
         return processes.pss_bytes(self.pids)
 
