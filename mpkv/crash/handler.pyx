@@ -478,9 +478,15 @@ cdef enum:
     STAGES = 7
     PYTHON_STAGE = 6            # the stage under way counts from 1
 
-cdef stage_t[STAGES] _stages = [
-    _write_head, _write_facts, _write_doing, _write_memory_map, _write_native_stack, _write_python_stacks, _write_end,
-]
+# One by one: of a list of functions Cython makes Python objects that nobody uses
+cdef stage_t[STAGES] _stages
+_stages[0] = _write_head
+_stages[1] = _write_facts
+_stages[2] = _write_doing
+_stages[3] = _write_memory_map
+_stages[4] = _write_native_stack
+_stages[5] = _write_python_stacks
+_stages[6] = _write_end
 
 
 # -- the handlers -----------------------------------------------------------------------------------------------------

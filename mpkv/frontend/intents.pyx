@@ -256,7 +256,7 @@ cdef class IntentRing:
         while at != self._header.tail:
             record = <record_t*>(self._base + at % self._room)
             if not self._is_passed(at):
-                if record.number >= <uint64_t>before or len(files) + 4 > headers:
+                if record.number >= <uint64_t>before or <uint64_t>len(files) + 4 > headers:
                     break
                 if record.state == MOVED:
                     files.append(next(file for file, _ in self._moved.values() if file.place == at + 1))

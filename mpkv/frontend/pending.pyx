@@ -10,7 +10,6 @@ one that arrives. Its receiver is a connection (which puts replies into request 
 What counts, adds and splices is done here; any other merge is the command's own (`Across.merge`), on decoded replies.
 """
 
-cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.string cimport memcpy, memset
 
@@ -103,7 +102,6 @@ cdef Gather gather_parts(
     return gather
 
 
-@cython.freelist(256)
 cdef class Gather(Parts):
     """The parts of one scattered command. Made by `gather_parts`."""
 

@@ -108,7 +108,7 @@ cdef int64_t _left = -1                             # allocations until they fai
 
 
 cdef void _make_classes() noexcept:
-    cdef uint32_t number
+    cdef int number
     for number in range(CLASSES):
         _classes[number] = class_t(NULL, (number + 1) * STEP, SPAN_BYTES // ((number + 1) * STEP))
 
@@ -371,7 +371,7 @@ cdef void usage(usage_t* totals) noexcept nogil:
 cdef size_t purge() noexcept nogil:
     global _kept, _spans_kept
     cdef usage_t before, after
-    cdef uint32_t number
+    cdef int number
     cdef span_t* span
     usage(&before)
     for number in range(CLASSES):
@@ -432,11 +432,12 @@ def validate() -> None:
     """Check what the heads of spans say of each other."""
     cdef span_t* span
     cdef void* piece
-    cdef uint32_t number, listed
+    cdef uint32_t listed
+    cdef int number
     for number in range(CLASSES):
         span = _classes[number].open
         while span != NULL:
-            assert span.number == number, "a span is in the list of another class"
+            assert span.number == <uint32_t>number, "a span is in the list of another class"
             assert span.live < _classes[number].count, "a span without room is listed"
             assert span.next == NULL or span.next.previous == span, "the list of a class is broken"
             listed, piece = 0, span.free

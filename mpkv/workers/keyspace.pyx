@@ -654,7 +654,7 @@ cdef class Keyspace:
         cdef keyspace_position position
         cdef entry_t* entry
         cdef list found
-        cdef unsigned slot
+        cdef int slot
         self._check_database(db)
         for slot in range(SLOTS):
             position.slot = slot
@@ -714,7 +714,7 @@ cdef class Keyspace:
         cdef database_t* base = &self._bases[db]
         cdef keyspace_position position
         cdef entry_t* entry
-        cdef unsigned slot
+        cdef int slot
         if base.directory == NULL:
             return 0
         if lazily:
@@ -823,7 +823,7 @@ cdef class Keyspace:
         cdef database_t* base = &self._bases[db]
         cdef uint64_t keys = 0, volatiles = 0, group_keys, group_volatiles
         cdef size_t memory
-        cdef unsigned group, slot
+        cdef int group, slot
         if base.directory == NULL:
             assert base.keys == 0 and base.volatiles == 0, f"database {db} has a count and no directory"
             return 0

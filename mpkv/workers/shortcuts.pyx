@@ -266,8 +266,9 @@ cdef int push(Keyspace keyspace, const request_t* request, const arg_t* words, B
     cdef size_t more = 0
     if native == NULL:
         return 0
-    for i in range(1, request.argc if request.argc > 2 else 0):
-        more += list_packed_bytes(words[i].size)
+    if request.argc > 2:
+        for i in range(1, request.argc):
+            more += list_packed_bytes(words[i].size)
     for i in range(1, request.argc):
         if more:
             more -= list_packed_bytes(words[i].size)
@@ -345,8 +346,7 @@ cdef int lrange(Keyspace keyspace, const request_t* request, const arg_t* words,
     if emit_array(out, stop - start + 1) < 0:
         return -1
     list_seek(native, start, &position)
-    while start <= stop:
-        list_next(native, &position, &element, &size)
+    while start <= stop and list_next(native, &position, &element, &size):
         if emit_bulk(out, element, size) < 0:
             return -1
         start += 1

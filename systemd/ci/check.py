@@ -27,7 +27,7 @@ RESULTS: Final = Path("/out/results.json")
 ADDRESS: Final = ("127.0.0.1", 6379)
 CONFIG: Final = Path("/etc/mpkv/mpkv.conf")
 LOG: Final = Path("/var/log/mpkv/mpkv.log")
-WAIT_S: Final = 20.0
+WAIT_S: Final = 60.0
 
 CHECKS: list[Callable[[], None]] = []
 
@@ -58,7 +58,7 @@ def ask_on(connection: socket.socket, *words: str) -> str:
 
 
 def run(*words: str) -> str:
-    result = subprocess.run(words, capture_output=True, text=True, check=False, timeout=60)
+    result = subprocess.run(words, capture_output=True, text=True, check=False, timeout=120)
     if result.returncode:
         raise AssertionError(f"{' '.join(words)} -> {result.returncode}: {result.stdout}{result.stderr}")
     return result.stdout

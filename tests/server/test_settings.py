@@ -79,6 +79,8 @@ def client(server: Server) -> Iterator[Connection]:
 
 
 def test_maxclients_is_followed_at_once_and_refusals_are_counted(server: Server, client: Connection):
+    # Whoever asked whether the server is there, or was here before, may not have been seen to go yet
+    wait_until(lambda: client.call([b"CLIENT", b"LIST"]).count(b" laddr=") == 1, "other clients are connected")
     with set_to(client, maxclients="2"):
         second = Connection(server.port)
         assert second.call([b"PING"]) == b"+PONG\r\n"

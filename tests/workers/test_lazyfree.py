@@ -12,36 +12,38 @@ from mpkv.types import allocator
 from mpkv.workers.keyspace import Keyspace
 
 COUNT = 30_000
+STEP_NS = 2_000_000
+ROUNDS = 7
 #: Bytes of a database with a single key.
 DIRECTORY = 280_000
 
 
-def fill_list(db: Any, key: bytes) -> None:
+def fill_list(db: Any, key: bytes, times: int = 1) -> None:
     handle = db.list_to_fill(key)
-    for number in range(COUNT):
-        handle.push_tail(b"element %d" % number)
+    for number in range(COUNT * times):
+        handle.push_tail(b"element %0192d" % number)
 
 
-def fill_set(db: Any, key: bytes) -> None:
+def fill_set(db: Any, key: bytes, times: int = 1) -> None:
     handle = db.set_to_fill(key)
-    for number in range(COUNT):
+    for number in range(COUNT * times):
         handle.add(b"member %d" % number)
 
 
-def fill_hash(db: Any, key: bytes) -> None:
+def fill_hash(db: Any, key: bytes, times: int = 1) -> None:
     handle = db.hash_to_fill(key)
-    for number in range(COUNT):
+    for number in range(COUNT * times):
         handle.put(b"field %d" % number, b"value %d" % number if number % 100 else b"v" * 3000)
 
 
-def fill_zset(db: Any, key: bytes) -> None:
+def fill_zset(db: Any, key: bytes, times: int = 1) -> None:
     handle = db.zset_to_fill(key)
-    for number in range(COUNT):
+    for number in range(COUNT * times):
         handle.put(b"member %d" % number, number)
 
 
-def fill_string(db: Any, key: bytes) -> None:
-    db.set_string(key, b"x" * (20 << 20))
+def fill_string(db: Any, key: bytes, times: int = 1) -> None:
+    db.set_string(key, b"x" * (20 << 20) * times)
 
 
 FILLS = [fill_list, fill_set, fill_hash, fill_zset, fill_string]
@@ -80,18 +82,30 @@ def test_a_large_value_is_gone_at_once_and_its_memory_later(keyspace: Keyspace, 
 
 @pytest.mark.parametrize("fill", FILLS, ids=lambda fill: fill.__name__)
 def test_a_step_takes_no_longer_than_two_milliseconds(keyspace: Keyspace, fill: Callable[..., None]) -> None:
+    """Of processor time. The median of a value's steps, since one may have been interrupted or be the last; of several
+    values the best, since on a machine whose cores and caches are shared all steps of one may be slow."""
+    whole = spent_on_freeing(keyspace, fill, budget_us=10**9)
+    assert len(whole) == 1 and whole[0] > STEP_NS, "the value is so small that its steps prove nothing"
+    medians: list[int] = []
+    while len(medians) < ROUNDS and min(medians, default=STEP_NS) >= STEP_NS:
+        steps = spent_on_freeing(keyspace, fill, budget_us=500)
+        medians.append(sorted(steps)[len(steps) // 2])
+    assert min(medians) < STEP_NS
+
+
+def spent_on_freeing(keyspace: Keyspace, fill: Callable[..., None], budget_us: int) -> list[int]:
+    """Processor time in ns of each step that a value takes."""
     db = keyspace.database(0)
-    fill(db, b"large")
+    fill(db, b"large", 10)
     db.changed(b"large")
     db.delete(b"large", True)
     taken = []
     more = True
     while more:
         began = time.thread_time_ns()
-        more = keyspace.lazy.run(500)
+        more = keyspace.lazy.run(budget_us)
         taken.append(time.thread_time_ns() - began)
-    # the median: a single step may have been interrupted, or be the last
-    assert sorted(taken)[len(taken) // 2] < 2_000_000
+    return taken
 
 
 def test_a_small_value_is_freed_at_once(keyspace: Keyspace) -> None:
