@@ -51,6 +51,11 @@ def give_memory_back() -> None:
     libc.mallopt(_M_TRIM_THRESHOLD, 4 << 20)
 
 
+def trim_heap() -> None:
+    """Give what malloc keeps of freed memory to the system."""
+    ctypes.CDLL(None).malloc_trim(0)
+
+
 def run_in_batches() -> None:
     """Do not take the processor away from who wakes this process: wait for its next pause.
 

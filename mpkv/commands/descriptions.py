@@ -36,7 +36,8 @@ _ACCESS: Final = _by_name(
         "RM delete": "del unlink",
         "OW update": "mset psetex setex",
         "OW insert": "msetnx setnx",
-        "RO": "exists hexists hlen hstrlen llen object|encoding object|freq object|idletime object|refcount scard "
+        "RO": "exists hexists hlen hstrlen llen memory|usage object|encoding object|freq object|idletime "
+        "object|refcount scard "
         "sismember strlen touch type watch zcard",
         NOT_A_KEY: "spublish ssubscribe sunsubscribe",
     }
@@ -57,19 +58,22 @@ _ACCESS_OF_TWO: Final = _by_name(
 _TIPS: Final = _by_name(
     {
         "nondeterministic_output": "client|info client|list hrandfield hscan info lastsave latency|doctor "
-        "latency|graph latency|histogram latency|history latency|latest object|encoding object|freq object|idletime "
-        "object|refcount pttl randomkey scan slowlog|details slowlog|get slowlog|len spop srandmember sscan time ttl "
+        "latency|graph latency|histogram latency|history latency|latest memory|doctor memory|malloc-stats memory|stats "
+        "object|encoding object|freq object|idletime object|refcount pttl randomkey scan slowlog|details slowlog|get "
+        "slowlog|len spop srandmember sscan time ttl "
         "zrandmember zscan",
         "request_policy:all_nodes": "config|set latency|doctor latency|graph latency|histogram latency|history "
         "latency|latest latency|reset slowlog|details slowlog|get slowlog|len slowlog|reset",
-        "request_policy:all_shards": "dbsize flushall flushdb info keys ping randomkey",
+        "request_policy:all_shards": "dbsize flushall flushdb info keys memory|doctor memory|malloc-stats memory|purge "
+        "memory|stats ping randomkey",
         "request_policy:multi_shard": "del exists mget mset msetnx touch unlink",
         "request_policy:special": "scan",
         "response_policy:agg_min": "msetnx",
         "response_policy:agg_sum": "dbsize del exists slowlog|len touch unlink",
-        "response_policy:all_succeeded": "config|set flushall flushdb latency|reset mset ping slowlog|reset",
+        "response_policy:all_succeeded": "config|set flushall flushdb latency|reset memory|purge mset ping "
+        "slowlog|reset",
         "response_policy:special": "info latency|doctor latency|graph latency|histogram latency|history "
-        "latency|latest",
+        "latency|latest memory|doctor memory|malloc-stats memory|stats",
         "nondeterministic_output_order": "command command|docs command|info command|list hgetall hkeys hvals keys "
         "sdiff sinter smembers sunion",
     }

@@ -222,8 +222,8 @@ class Db(Protocol):
         """Say it in these words instead; called several times, they follow one another. For what is random, relative in
         time or computed in floating point."""
 
-    def memory_of(self, key: bytes) -> int | None:
-        """Bytes allocated for a key and its value."""
+    def memory_of(self, key: bytes, samples: int = 0) -> int | None:
+        """Bytes allocated for a key and its value; of a large value judged by `samples` elements, 0 = by all."""
 
 
 class Words(Protocol):

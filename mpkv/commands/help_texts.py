@@ -118,6 +118,19 @@ HISTOGRAM [COMMAND ...]
     Return a cumulative distribution of latencies in the format of a histogram for the specified command names.
     If no commands are specified then all histograms are replied.
 """,
+    "memory": """
+DOCTOR
+    Return memory problems reports.
+MALLOC-STATS
+    Return internal statistics report from the memory allocator.
+PURGE
+    Attempt to purge dirty pages for reclamation by the allocator.
+STATS
+    Return information about the memory usage of the server.
+USAGE <key> [SAMPLES <count>]
+    Return memory in bytes used by <key> and its value. Nested values are
+    sampled up to <count> times (default: 5, 0 means sample all).
+""",
     "debug": """
 CRASH-FRONTEND [<parts>]
     Kill the frontend, at once or when so many parts have been sent.

@@ -29,7 +29,7 @@ FAMILIES: Final = (
     "strings", "hashes", "lists", "sets", "sorted_sets", "sorted_set_pops",
     "sorted_set_ranges", "sorted_set_algebra", "generic", "keyspace",
     "connection", "client", "server", "introspection", "configuration",
-    "persistence", "slowlog", "latency", "pubsub", "transactions", "debug",
+    "persistence", "slowlog", "latency", "memory", "pubsub", "transactions", "debug",
 )  # fmt: skip
 
 #: Module of a family -> the group that COMMAND DOCS and the ACL categories call it by.
@@ -38,7 +38,8 @@ GROUPS: Final = {
     "sorted_set_pops": "sorted-set", "sorted_set_ranges": "sorted-set", "sorted_set_algebra": "sorted-set",
     "generic": "generic", "keyspace": "generic", "connection": "connection", "client": "connection",
     "server": "server", "introspection": "server", "configuration": "server", "persistence": "server",
-    "slowlog": "server", "latency": "server", "pubsub": "pubsub", "transactions": "transactions", "debug": "server",
+    "slowlog": "server", "latency": "server", "memory": "server", "pubsub": "pubsub",
+    "transactions": "transactions", "debug": "server",
 }  # fmt: skip
 
 

@@ -43,8 +43,9 @@ from mpkv.frontend.settings import Settings
 from mpkv.frontend.shutdown import Shutdown
 from mpkv.frontend.slow_commands import SlowCommands
 from mpkv.frontend.waiting import Waiting
+from mpkv.metrics import memory
 from mpkv.metrics.info import render as render_info
-from mpkv.metrics.source import BoardSource
+from mpkv.metrics.source import BoardSource, Reading
 from mpkv.shm.board import Block, Board
 from mpkv.shm.layout import FIRST_WORKER, FRONTEND
 from mpkv.shm.segment import Segment
@@ -206,6 +207,7 @@ class Frontend:
             block.put_link(link.shard, link.up, link.waiting, link.in_flight_bytes)
         self._publish_oldest_intent()
         self.limits.publish()
+        block.put("used_memory_peak", max(self.board.total("used_memory"), block.counter("used_memory_peak")))
 
     def _publish_oldest_intent(self) -> None:
         number = self.intents.oldest_number
@@ -230,6 +232,16 @@ class Frontend:
     def info(self, sections: list[str]) -> str:
         self.publish()
         return render_info(self.source, sections)
+
+    def memory_statistics(self) -> dict[bytes, Any]:
+        """MEMORY STATS."""
+        self.publish()
+        return memory.statistics(Reading(self.source, since_reset=False))
+
+    def memory_report(self) -> str:
+        """MEMORY DOCTOR."""
+        self.publish()
+        return memory.report(Reading(self.source, since_reset=False))
 
     async def save(self) -> bool:
         """SAVE: whether it was done."""

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from mpkv import REDIS_VERSION, __version__
+from mpkv.metrics.memory import ratio
 from mpkv.metrics.source import Reading
 
 Value = int | float | str
@@ -56,7 +57,7 @@ def microseconds(seconds: float) -> str:
 
 
 def _ratio(numerator: float, denominator: float) -> str:
-    return two_digits(numerator / denominator if denominator else 0)
+    return two_digits(ratio(numerator, denominator))
 
 
 def _percent(part: float, whole: float) -> str:
@@ -86,12 +87,17 @@ def _config(name: str) -> Reader:
     return read
 
 
-def _dataset(reading: Reading) -> int:
-    return max(0, reading.used_memory - reading.count("used_memory_overhead"))
+def _memory(name: str) -> Reader:
+    """A number of `mpkv.metrics.memory.Memory`."""
+    return lambda reading: int(getattr(reading.memory, name))
 
 
-def _net_memory(reading: Reading) -> int:
-    return max(0, reading.used_memory - reading.count("used_memory_startup"))
+def _memory_ratio(part: str, whole: str) -> Reader:
+    return lambda reading: _ratio(getattr(reading.memory, part), getattr(reading.memory, whole))
+
+
+def _memory_beyond(part: str, whole: str) -> Reader:
+    return lambda reading: int(getattr(reading.memory, part)) - int(getattr(reading.memory, whole))
 
 
 def _seconds_since(reading: Reading, name: str) -> int:
@@ -189,21 +195,20 @@ _CLIENTS = _fields(
 
 _MEMORY = _fields(
     "Memory",
-    ("used_memory", lambda r: r.used_memory, "memory_used_bytes"),
-    ("used_memory_human", lambda r: human(r.used_memory)),
-    ("used_memory_rss", lambda r: r.usage.resident_bytes, "memory_used_rss_bytes"),
-    ("used_memory_rss_human", lambda r: human(r.usage.resident_bytes)),
-    ("used_memory_peak", lambda r: r.peak_memory, "memory_used_peak_bytes"),
-    ("used_memory_peak_human", lambda r: human(r.peak_memory)),
-    ("used_memory_peak_perc", lambda r: _percent(r.used_memory, r.peak_memory)),
-    ("used_memory_overhead", _count("used_memory_overhead"), "memory_used_overhead_bytes"),
-    ("used_memory_startup", _count("used_memory_startup"), "memory_used_startup_bytes"),
-    ("used_memory_dataset", _dataset, "memory_used_dataset_bytes"),
-    ("used_memory_dataset_perc", lambda r: _percent(_dataset(r), _net_memory(r))),
-    # The allocator is the C library's, one per process; what it holds is what the shards account for.
-    ("allocator_allocated", lambda r: r.used_memory, "allocator_allocated_bytes"),
-    ("allocator_active", lambda r: r.used_memory, "allocator_active_bytes"),
-    ("allocator_resident", lambda r: r.usage.resident_bytes, "allocator_resident_bytes"),
+    ("used_memory", _memory("used"), "memory_used_bytes"),
+    ("used_memory_human", lambda r: human(r.memory.used)),
+    ("used_memory_rss", _memory("rss"), "memory_used_rss_bytes"),
+    ("used_memory_rss_human", lambda r: human(r.memory.rss)),
+    ("used_memory_peak", _memory("peak"), "memory_used_peak_bytes"),
+    ("used_memory_peak_human", lambda r: human(r.memory.peak)),
+    ("used_memory_peak_perc", lambda r: _percent(r.memory.used, r.memory.peak)),
+    ("used_memory_overhead", _memory("tables"), "memory_used_overhead_bytes"),
+    ("used_memory_startup", _memory("startup"), "memory_used_startup_bytes"),
+    ("used_memory_dataset", _memory("dataset"), "memory_used_dataset_bytes"),
+    ("used_memory_dataset_perc", lambda r: _percent(r.memory.dataset, r.memory.net)),
+    ("allocator_allocated", _memory("used"), "allocator_allocated_bytes"),
+    ("allocator_active", _memory("active"), "allocator_active_bytes"),
+    ("allocator_resident", _memory("resident"), "allocator_resident_bytes"),
     ("total_system_memory", lambda r: r.system_memory_bytes, "total_system_memory_bytes"),
     ("total_system_memory_human", lambda r: human(r.system_memory_bytes)),
     ("used_memory_lua", _zero, "memory_used_lua_bytes"),
@@ -222,22 +227,22 @@ _MEMORY = _fields(
     ("maxmemory", _config("maxmemory"), "memory_max_bytes"),
     ("maxmemory_human", lambda r: human(r.config.maxmemory)),
     ("maxmemory_policy", _config("maxmemory-policy")),
-    ("allocator_frag_ratio", lambda r: _ratio(r.used_memory, r.used_memory), "allocator_frag_ratio"),
-    ("allocator_frag_bytes", _zero, "allocator_frag_bytes"),
-    ("allocator_rss_ratio", lambda r: _ratio(r.usage.resident_bytes, r.used_memory), "allocator_rss_ratio"),
-    ("allocator_rss_bytes", lambda r: r.usage.resident_bytes - r.used_memory, "allocator_rss_bytes"),
-    ("rss_overhead_ratio", _constant("1.00"), "rss_overhead_ratio"),
-    ("rss_overhead_bytes", _zero, "rss_overhead_bytes"),
-    ("mem_fragmentation_ratio", lambda r: _ratio(r.usage.resident_bytes, r.used_memory), "mem_fragmentation_ratio"),
-    ("mem_fragmentation_bytes", lambda r: r.usage.resident_bytes - r.used_memory, "mem_fragmentation_bytes"),
+    ("allocator_frag_ratio", _memory_ratio("active", "used"), "allocator_frag_ratio"),
+    ("allocator_frag_bytes", _memory_beyond("active", "used"), "allocator_frag_bytes"),
+    ("allocator_rss_ratio", _memory_ratio("resident", "active"), "allocator_rss_ratio"),
+    ("allocator_rss_bytes", _memory_beyond("resident", "active"), "allocator_rss_bytes"),
+    ("rss_overhead_ratio", _memory_ratio("rss", "resident"), "rss_overhead_ratio"),
+    ("rss_overhead_bytes", _memory_beyond("rss", "resident"), "rss_overhead_bytes"),
+    ("mem_fragmentation_ratio", _memory_ratio("rss", "used"), "mem_fragmentation_ratio"),
+    ("mem_fragmentation_bytes", _memory_beyond("rss", "used"), "mem_fragmentation_bytes"),
     ("mem_not_counted_for_evict", _zero, "mem_not_counted_for_eviction_bytes"),
     ("mem_replication_backlog", _zero, "mem_replication_backlog_bytes"),
     ("mem_total_replication_buffers", _zero, "mem_total_replication_buffers_bytes"),
     ("mem_clients_slaves", _zero, "mem_clients_slaves"),
-    ("mem_clients_normal", _count("client_memory_bytes"), "mem_clients_normal"),
+    ("mem_clients_normal", _memory("clients"), "mem_clients_normal"),
     ("mem_cluster_links", _zero, "mem_cluster_links_bytes"),
     ("mem_aof_buffer", _zero, "mem_aof_buffer_bytes"),
-    ("mem_allocator", _constant("libc")),
+    ("mem_allocator", _constant(f"mpkv-{__version__}")),
     ("active_defrag_running", _zero, "active_defrag_running"),
     ("lazyfree_pending_objects", _count("lazyfree_pending"), "lazyfree_pending_objects"),
     ("lazyfreed_objects", _count("lazyfreed_objects"), "lazyfreed_objects"),

@@ -21,6 +21,7 @@ from mpkv.shm.layout import (
     COUNTERS,
     ERROR_PREFIXES,
     HISTOGRAMS,
+    MEMORY_BY_TYPE,
     SIZE_BOUNDS_BYTES,
     Counter,
     Histogram,
@@ -81,13 +82,14 @@ def _errors(reading: Reading) -> Iterator[Row]:
 
 def _databases(reading: Reading) -> Iterator[Row]:
     for index, row in reading.databases.items():
-        yield f"db{index}", row
+        yield f"db{index}", (row.keys, row.expires, row.avg_ttl_ms)
 
 
 def _all_databases(reading: Reading) -> Iterator[Row]:
     """redis_exporter reports those without keys as 0."""
+    rows = dict(_databases(reading))
     for index in range(reading.config.databases):
-        yield f"db{index}", reading.databases.get(index, (0, 0, 0))
+        yield f"db{index}", rows.get(f"db{index}", (0, 0, 0))
 
 
 def _latency_events(reading: Reading) -> Iterator[Row]:
@@ -234,6 +236,9 @@ def _processes(reading: Reading) -> Iterator[Metric]:
     yield from _board_numbers("mpkv_supervisor_", [({}, board.supervisor)], {"supervisor"})
 
 
+#: Numbers of the board that one series shows with a label: see `_memory_by_type`.
+_BY_LABEL: Final = {*MEMORY_BY_TYPE.values(), "used_memory_overhead", "allocator_active", "allocator_resident"}
+
 _OF_EVERY_PROCESS: Final[tuple[tuple[str, str, str, Callable[[Block], float]], ...]] = (
     ("up", "gauge", "Whether it can do its work", lambda block: float(block.state in WORKING)),
     ("state", "gauge", "0 down 1 starting 2 loading 3 ready 4 saving 5 stopping", lambda block: int(block.state)),
@@ -247,7 +252,7 @@ def _board_numbers(prefix: str, owners: list[Owner], whose: set[str]) -> Iterato
         samples = [series(prefix + name, labels, read(block)) for labels, block in owners if block.pid]
         yield Metric(prefix + name, kind, help_text, samples)
     for counter in COUNTERS:
-        if counter.of not in whose or counter.name.startswith("errors_"):
+        if counter.of not in whose or counter.name.startswith("errors_") or counter.name in _BY_LABEL:
             continue
         name, per_unit = own_name(counter)
         samples = [series(prefix + name, labels, block.counter(counter.name) / per_unit) for labels, block in owners]
@@ -326,6 +331,26 @@ def _keys(reading: Reading) -> Iterator[Metric]:
     yield Metric(name, "gauge", "Keys of one shard in one database", samples)
 
 
+def _memory_by_type(reading: Reading) -> Iterator[Metric]:
+    """All that the allocator of a shard has, by whose it is: the sum is what it holds of the machine's memory."""
+    name = "mpkv_memory_bytes"
+    samples = [
+        series(name, {"shard": str(shard), "type": kind}, size)
+        for shard, block in enumerate(reading.workers)
+        for kind, size in _memory_of(block).items()
+    ]
+    yield Metric(name, "gauge", "Memory of one shard, by the type of the values or what else it is for", samples)
+
+
+def _memory_of(block: Block) -> dict[str, int]:
+    active = block.counter("allocator_active")
+    return {kind: block.counter(name) for kind, name in MEMORY_BY_TYPE.items()} | {
+        "tables": block.counter("used_memory_overhead"),
+        "between": active - block.counter("used_memory"),
+        "kept": block.counter("allocator_resident") - active,
+    }
+
+
 Family = Lines | Percentiles | Listeners | SeriesOnly
 
 #: In the order of INFO; behind it what only `/metrics` has.
@@ -353,6 +378,6 @@ FAMILIES: Final[tuple[Family, ...]] = (
     ), _latency_events),
     *map(SeriesOnly, (
         _instance_info, _latencies, _buffer_limits, _build_info, _processes, _histograms, _commands_by_shard,
-        _sizes_by_shard, _queues, _keys,
+        _sizes_by_shard, _queues, _keys, _memory_by_type,
     )),
 )  # fmt: skip

@@ -21,6 +21,7 @@ import psutil  # type: ignore[import-untyped]
 
 from mpkv import __version__
 from mpkv.config import Config
+from mpkv.metrics.memory import Memory
 from mpkv.shm.board import Block, Board
 from mpkv.shm.layout import BUCKET_BOUNDS_NS, DatabaseRow, State
 from mpkv.shm.segment import Segment
@@ -45,7 +46,7 @@ CommandRow = tuple[int, int, int, int, list[int]]
 class Usage:
     """What all processes together take from the machine."""
 
-    resident_bytes: int = 0
+    resident_bytes: int = 0  #: pages that several have, of libraries and of the shared segment, count once
     user_seconds: float = 0.0
     system_seconds: float = 0.0
     children_user_seconds: float = 0.0
@@ -114,7 +115,7 @@ def _not_less(now: Usage, before: Usage) -> Usage:
 
 
 def _measure(board: Board) -> Usage:
-    resident = 0
+    private = shared = 0
     times = [0.0] * 4
     main = (0.0, 0.0)
     for block in board.processes:
@@ -123,9 +124,11 @@ def _measure(board: Board) -> Usage:
         try:
             process = psutil.Process(block.pid)
             cpu = process.cpu_times()
-            resident += process.memory_info().rss
+            memory = process.memory_info()
         except psutil.Error:
             continue
+        private += memory.rss - memory.shared
+        shared = max(shared, memory.shared)
         spent = (cpu.user, cpu.system, cpu.children_user, cpu.children_system)
         if block.number == board.supervisor.number:
             # Its children are the workers: those that ended have their own place in the sum, not in that of snapshot
@@ -134,7 +137,7 @@ def _measure(board: Board) -> Usage:
         times = [so_far + new for so_far, new in zip(times, spent, strict=True)]
         if block.number == board.frontend.number:
             main = (cpu.user, cpu.system)
-    return Usage(resident, times[0], times[1], times[2], times[3], *main)
+    return Usage(private + shared, times[0], times[1], times[2], times[3], *main)
 
 
 class Reading:
@@ -209,14 +212,9 @@ class Reading:
     def saving(self) -> bool:
         return self.count("snapshot_started_ms") > 0 or any(block.state is State.SAVING for block in self.workers)
 
-    @property
-    def used_memory(self) -> int:
-        """What the shards account for."""
-        return self.count("used_memory")
-
-    @property
-    def peak_memory(self) -> int:
-        return max(self.count("used_memory_peak"), self.used_memory)
+    @cached_property
+    def memory(self) -> Memory:
+        return Memory.of(self)
 
     @property
     def replication_id(self) -> str:

@@ -18,7 +18,7 @@ cdef enum:
     BUCKETS = 28
     SIZE_BUCKETS = 15
     BLOCK_HEADER_WORDS = 8
-    DATABASE_WORDS = 3
+    DATABASE_WORDS = 4
 
 cpdef enum:
     STATE_DOWN = 0
@@ -92,6 +92,13 @@ cpdef enum:
     USED_MEMORY_PEAK
     USED_MEMORY_OVERHEAD
     USED_MEMORY_STARTUP
+    USED_MEMORY_STRINGS             # in the order of the types' numbers
+    USED_MEMORY_LISTS
+    USED_MEMORY_SETS
+    USED_MEMORY_ZSETS
+    USED_MEMORY_HASHES
+    ALLOCATOR_ACTIVE
+    ALLOCATOR_RESIDENT
     SNAPSHOT_SAVES
     SNAPSHOT_FAILURES
     SNAPSHOT_FALLBACKS
@@ -169,6 +176,7 @@ cdef struct database_t:
     int64_t keys
     int64_t expires
     int64_t avg_ttl_ms
+    int64_t table_bytes
 
 cdef struct link_row_t:
     int64_t up
@@ -256,10 +264,10 @@ cdef class Block:
         if value > self.counters[counter]:
             self.counters[counter] = value
 
-    cdef inline void set_database(self, int database, int64_t keys, int64_t expires, int64_t avg_ttl_ms) noexcept nogil:
-        self.database_rows[database].keys = keys
-        self.database_rows[database].expires = expires
-        self.database_rows[database].avg_ttl_ms = avg_ttl_ms
+    cdef inline void set_database(
+        self, int database, int64_t keys, int64_t expires, int64_t avg_ttl_ms, int64_t table_bytes
+    ) noexcept nogil:
+        self.database_rows[database] = database_t(keys, expires, avg_ttl_ms, table_bytes)
 
     # `times` values into a histogram whose first bound is 1 << first_bits
     cdef inline void observe(self, int histogram, int first_bits, int64_t value, int64_t times) noexcept nogil:

@@ -136,10 +136,10 @@ cdef class Block:
         stopped."""
         self.set_total(<int>_COUNTER_INDEX[name], value)
 
-    def put_database(self, index: int, keys: int, expires: int, avg_ttl_ms: int) -> None:
+    def put_database(self, index: int, keys: int, expires: int, avg_ttl_ms: int, table_bytes: int = 0) -> None:
         if not 0 <= index < self.segment.shape.databases:
             raise IndexError(f"there is no database {index}")
-        self.set_database(index, keys, expires, avg_ttl_ms)
+        self.set_database(index, keys, expires, avg_ttl_ms, table_bytes)
 
     def put_link(self, shard: int, up: bool, commands: int, size_bytes: int) -> None:
         """Whether a shard is linked, and what waits for it."""
@@ -222,7 +222,7 @@ cdef class Block:
         if not 0 <= index < self.segment.shape.databases:
             raise IndexError(f"there is no database {index}")
         cdef database_t* row = &self.database_rows[<int>index]
-        return layout.DatabaseRow(row.keys, row.expires, row.avg_ttl_ms)
+        return layout.DatabaseRow(row.keys, row.expires, row.avg_ttl_ms, row.table_bytes)
 
     def link(self, shard: int):
         """A `layout.LinkRow`; of the frontend's block."""
@@ -369,13 +369,14 @@ cdef class Board:
         cdef Py_ssize_t index
         rows = {}
         for index in range(self.segment.shape.databases):
-            keys = expires = weighted = 0
+            keys = expires = weighted = table_bytes = 0
             for block in self.workers:
                 keys += block.database_rows[index].keys
                 expires += block.database_rows[index].expires
                 weighted += block.database_rows[index].avg_ttl_ms * block.database_rows[index].expires
+                table_bytes += block.database_rows[index].table_bytes
             if keys:
-                rows[index] = layout.DatabaseRow(keys, expires, weighted // expires if expires else 0)
+                rows[index] = layout.DatabaseRow(keys, expires, weighted // expires if expires else 0, table_bytes)
         return rows
 
     def reset(self) -> None:

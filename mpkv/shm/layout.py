@@ -68,6 +68,7 @@ class DatabaseRow(NamedTuple):
     keys: int
     expires: int  #: how many of the keys have an expiry
     avg_ttl_ms: int  #: the mean of their times to live
+    table_bytes: int  #: what holds the keys together
 
 
 DATABASE_WORDS: Final = DatabaseRow._fields
@@ -171,6 +172,12 @@ ERROR_PREFIXES: Final = (
     "OTHER",
 )  # fmt: skip
 
+#: Type of a value -> the number of the board that says what all of it take, in the order of the types' own numbers.
+MEMORY_BY_TYPE: Final = {
+    "string": "used_memory_strings", "list": "used_memory_lists", "set": "used_memory_sets",
+    "zset": "used_memory_zsets", "hash": "used_memory_hashes",
+}  # fmt: skip
+
 # fmt: off
 COUNTERS: Final = (
     # Connections (frontend)
@@ -239,11 +246,16 @@ COUNTERS: Final = (
     Counter("dirty", "gauge", "Changes since the last snapshot", of="worker"),
     Counter("lazyfreed_objects", "counter", "Values freed by and by", of="worker"),
     Counter("lazyfree_pending", "gauge", "Values and keys that wait to be freed", of="worker"),
-    # Memory (workers)
+    # Memory (workers; whose it is, then how much of it the allocator has)
     Counter("used_memory", "gauge", "Memory accounted to data, in bytes", of="worker"),
-    Counter("used_memory_peak", "gauge", "The most it has been since the start", of="worker"),
+    Counter("used_memory_peak", "mark", "The most it has been; of the frontend: of all shards", "max",
+            "both"),
     Counter("used_memory_overhead", "gauge", "What of it is not keys and values", of="worker"),
     Counter("used_memory_startup", "gauge", "What of it an empty shard takes", of="worker"),
+    *(Counter(name, "gauge", f"What of it keys of type {kind} and their values take", of="worker")
+      for kind, name in MEMORY_BY_TYPE.items()),
+    Counter("allocator_active", "gauge", "Used memory, and what is free between its pieces, in bytes", of="worker"),
+    Counter("allocator_resident", "gauge", "Active memory, and pages kept for what comes next, in bytes", of="worker"),
     # Snapshots (the schedule is the frontend's; every worker forks, and the supervisor says which fell back)
     Counter("snapshot_saves", "counter", "Snapshots finished"),
     Counter("snapshot_failures", "counter", "Snapshots that failed"),

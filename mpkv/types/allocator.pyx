@@ -96,6 +96,10 @@ cdef struct class_t:
     span_t* open                # spans that have room, linked
     uint32_t size               # of a piece
     uint32_t count              # pieces in a span
+    size_t spans                # that it has, with room or without
+
+#: The accounts, in order.
+ACCOUNT_NAMES = ("strings", "lists", "sets", "sorted sets", "hashes", "tables")
 
 cdef class_t[CLASSES] _classes
 cdef char* _region                                  # the newest one …
@@ -110,7 +114,7 @@ cdef int64_t _left = -1                             # allocations until they fai
 cdef void _make_classes() noexcept:
     cdef int number
     for number in range(CLASSES):
-        _classes[number] = class_t(NULL, (number + 1) * STEP, SPAN_BYTES // ((number + 1) * STEP))
+        _classes[number] = class_t(NULL, (number + 1) * STEP, SPAN_BYTES // ((number + 1) * STEP), 0)
 
 _make_classes()
 
@@ -194,6 +198,7 @@ cdef span_t* _open_span(uint32_t number) noexcept nogil:
     span.live = span.fresh = 0
     span.number = number
     _spans_used += 1
+    _classes[number].spans += 1
     _link(&_classes[number], span)
     return span
 
@@ -210,6 +215,7 @@ cdef void _close_span(class_t* its, span_t* span) noexcept nogil:
     global _kept, _spans_used, _spans_kept
     _unlink(its, span)
     _spans_used -= 1
+    its.spans -= 1
     if _spans_kept >= KEPT_SPANS and _spans_kept * KEPT_SHARE >= _spans_used:
         _bare_span(span)
         return
@@ -364,8 +370,8 @@ cdef void usage(usage_t* totals) noexcept nogil:
     cdef heap_totals_t heap = heap_totals()
     totals.used = used_in_all()
     # What is malloc's is no more than what it holds
-    totals.active = totals.used + (_spans_used << SPAN_BITS) - _used_in_spans
-    totals.resident = totals.active + (_spans_kept << SPAN_BITS) + heap.resident - heap.used
+    totals.active = totals.used + (_spans_used << SPAN_BITS) - _used_in_spans + heap.active - heap.used
+    totals.resident = totals.active + (_spans_kept << SPAN_BITS) + heap.resident - heap.active
 
 
 cdef size_t purge() noexcept nogil:
@@ -428,12 +434,55 @@ def give_back() -> int:
     return purge()
 
 
+def report() -> str:
+    """MEMORY MALLOC-STATS: what there is of each kind of memory, for a person to read."""
+    cdef usage_t found
+    cdef heap_totals_t heap = heap_totals()
+    cdef int number
+    cdef class_t* its
+    usage(&found)
+    lines = [
+        f"used {found.used} bytes, active {found.active}, resident {found.resident}",
+        "used by " + ", ".join(f"{name} {_used[<int>at]}" for at, name in enumerate(ACCOUNT_NAMES)),
+        f"spans of {SPAN_BYTES} bytes: {_spans_used} in use, {_spans_kept} empty and kept",
+        f"heap: {heap.used} bytes used, {heap.active - heap.used} free between pieces, "
+        f"{heap.resident - heap.active} free in pages that are kept, of {heap.mapped} mapped",
+        f"pages of their own: {heap.large_count} pieces, {heap.large} bytes",
+        f"{'size':>8}{'spans':>10}{'pieces':>12}{'in use':>9}",
+    ]
+    for number in range(CLASSES):
+        its = &_classes[number]
+        if its.spans:
+            pieces = _pieces_in_use(its)
+            lines.append(f"{its.size:>8}{its.spans:>10}{pieces:>12}{pieces / (its.spans * its.count):>9.1%}")
+    return "\n".join(lines) + "\n"
+
+
+cdef size_t _pieces_in_use(const class_t* its) noexcept nogil:
+    """Of a class: what its spans have, less what is free in those that have room."""
+    cdef size_t pieces = its.spans * its.count
+    cdef const span_t* span = its.open
+    while span != NULL:
+        pieces -= its.count - span.live
+        span = span.next
+    return pieces
+
+
 def validate() -> None:
-    """Check what the heads of spans say of each other."""
+    """Check what the heads of spans say of each other, and that what is counted is the sum of its parts."""
     cdef span_t* span
     cdef void* piece
     cdef uint32_t listed
     cdef int number
+    cdef size_t spans = 0, in_spans = 0
+    cdef heap_totals_t heap = heap_totals()
+    for number in range(CLASSES):
+        spans += _classes[number].spans
+        in_spans += _pieces_in_use(&_classes[number]) * _classes[number].size
+    assert not SLABS or spans == _spans_used, f"{spans} spans are in use, {_spans_used} counted"
+    assert not SLABS or in_spans == _used_in_spans, f"{in_spans} bytes of spans are in use, {_used_in_spans} counted"
+    assert not SLABS or used_in_all() == in_spans + heap.used + heap.large, \
+        f"{used_in_all()} bytes are counted, {in_spans} + {heap.used} + {heap.large} are there"
     for number in range(CLASSES):
         span = _classes[number].open
         while span != NULL:

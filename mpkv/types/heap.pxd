@@ -20,8 +20,11 @@ cdef size_t heap_room(const void* piece) noexcept nogil
 cdef size_t heap_footprint(const void* piece) noexcept nogil
 
 cdef struct heap_totals_t:
-    size_t used                 # by pieces
-    size_t resident             # pages that are there, about
+    size_t used                 # by pieces, but for large ones …
+    size_t large, large_count   # … which are malloc's
+    size_t mapped               # addresses
+    size_t active               # used, and what is free between pieces: too little for a page
+    size_t resident             # pages that are there, about, but for large pieces
 
 cdef heap_totals_t heap_totals() noexcept nogil
 # Give free pages to the system, of at most so many free blocks

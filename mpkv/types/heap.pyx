@@ -83,6 +83,7 @@ cdef block_t* _lists[LEVELS][LISTS]
 cdef uint64_t[LEVELS] _filled               # a bit for each list that is not empty
 cdef uint64_t _filled_levels
 cdef size_t _used                           # by blocks in use, their first words included
+cdef size_t _large_used, _large_count       # by pieces that are malloc's; how many these are
 cdef size_t _mapped, _dirty                 # addresses of all regions; touched bytes of free blocks of a page or more
 cdef size_t _small_free                     # bytes in smaller free blocks
 
@@ -261,10 +262,20 @@ cdef inline size_t _block_size(size_t size) noexcept nogil:
 
 
 cdef inline void* _large(void* base, size_t size) noexcept nogil:
+    global _large_used, _large_count
     if base == NULL:
         return NULL
     (<uint64_t*>base)[1] = ((size + WORD - 1) & ~<uint64_t>FLAGS) | LARGE
+    _large_used += heap_footprint(<char*>base + LARGE_HEAD)
+    _large_count += 1
     return <char*>base + LARGE_HEAD
+
+
+cdef inline void _forget_large(const void* piece) noexcept nogil:
+    """It is about to be malloc's again."""
+    global _large_used, _large_count
+    _large_used -= heap_footprint(piece)
+    _large_count -= 1
 
 
 cdef inline bint _is_large(const void* piece) noexcept nogil:
@@ -298,6 +309,7 @@ cdef void heap_give(void* piece) noexcept nogil:
     cdef block_t* before
     cdef uint64_t dirty
     if block.head & LARGE:
+        _forget_large(piece)
         free(<char*>piece - LARGE_HEAD)
         return
     _used -= _size(block)
@@ -317,10 +329,15 @@ cdef void heap_give(void* piece) noexcept nogil:
 
 cdef void* _resize_large(void* piece, size_t size) noexcept nogil:
     """Of a piece that is malloc's, or will be."""
+    global _large_used, _large_count
     cdef size_t had = heap_room(piece)
+    cdef size_t took = heap_footprint(piece)
     cdef void* moved
     if _is_large(piece) and (size > HEAP_MAX or not HEAP_IS_OURS):
         moved = _large(realloc(<char*>piece - LARGE_HEAD, size + WORD + LARGE_HEAD), size)
+        if moved != NULL:           # the old one is no more
+            _large_used -= took
+            _large_count -= 1
     else:
         moved = heap_take(size)
         if moved != NULL:
@@ -383,7 +400,11 @@ cdef void heap_forget(void* piece, size_t begin, size_t end) noexcept nogil:
 cdef heap_totals_t heap_totals() noexcept nogil:
     cdef heap_totals_t totals
     totals.used = _used
-    totals.resident = _used + _dirty + _small_free
+    totals.large = _large_used
+    totals.large_count = _large_count
+    totals.mapped = _mapped
+    totals.active = _used + _small_free
+    totals.resident = totals.active + _dirty
     return totals
 
 

@@ -12,6 +12,7 @@ from mpkv.commands.args import float_text
 from mpkv.crash import handler
 from mpkv.resp.replies import OK
 from mpkv.sharding import shard_of
+from mpkv.types import allocator
 
 
 def run(worker: Any, words: list[bytes]) -> Any:
@@ -80,7 +81,8 @@ def effects(worker: Any, what: bytes) -> Any:
 
 def validate(worker: Any) -> Any:
     """Check every invariant of the store."""
-    worker.keyspace.validate()
+    worker.keyspace.validate(alone=True)
+    allocator.validate()
     return OK
 
 

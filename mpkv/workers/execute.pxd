@@ -46,5 +46,6 @@ cdef class Executor:
         self, const char** place, const char** table, const char** entry, const char* end
     ) noexcept nogil
     cdef int _begin_replies(self) except -1
+    cdef void _publish_memory(self) noexcept
     cdef int _note_effects(self, request_t* head, bint wrote) except -1
     cdef bint _watched_unchanged(self, client) except -1

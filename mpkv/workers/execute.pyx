@@ -20,13 +20,13 @@ from libc.string cimport memcpy, memset
 from mpkv.buffer cimport Buffer, buffer_append, buffer_free
 from mpkv.resp.encoder cimport encode
 from mpkv.shm.board cimport (
-    BATCH_COMMANDS, BATCH_EXECUTE_NANOSECONDS, DIRTY, EVENTLOOP_CYCLES, EVENTLOOP_NANOSECONDS, EVICTED_KEYS,
-    EVICTION_EXCEEDED_MS, EVICTION_EXCEEDING_MS, EXPIRED_KEYS, KEYSPACE_HITS, KEYSPACE_MISSES, LAZYFREED_OBJECTS,
-    LAZYFREE_PENDING, LINK_IN_BATCHES, LINK_IN_BYTES, LINK_OUT_BATCHES, LINK_OUT_BYTES,
-    QUEUE_WAIT_NANOSECONDS, TOTAL_BLOCKING_KEYS, TOTAL_WATCHED_KEYS, USED_MEMORY, USED_MEMORY_OVERHEAD,
-    USED_MEMORY_PEAK, monotonic_ns, waited_ns,
+    ALLOCATOR_ACTIVE, ALLOCATOR_RESIDENT, BATCH_COMMANDS, BATCH_EXECUTE_NANOSECONDS, DIRTY, EVENTLOOP_CYCLES,
+    EVENTLOOP_NANOSECONDS, EVICTED_KEYS, EVICTION_EXCEEDED_MS, EVICTION_EXCEEDING_MS, EXPIRED_KEYS, KEYSPACE_HITS,
+    KEYSPACE_MISSES, LAZYFREED_OBJECTS, LAZYFREE_PENDING, LINK_IN_BATCHES, LINK_IN_BYTES, LINK_OUT_BATCHES,
+    LINK_OUT_BYTES, QUEUE_WAIT_NANOSECONDS, TOTAL_BLOCKING_KEYS, TOTAL_WATCHED_KEYS, USED_MEMORY, USED_MEMORY_OVERHEAD,
+    USED_MEMORY_PEAK, USED_MEMORY_STRINGS, monotonic_ns, waited_ns,
 )
-from mpkv.types.allocator cimport TABLES, used_by, used_in_all
+from mpkv.types.allocator cimport TABLES, usage, usage_t, used_by
 from mpkv.wire cimport (
     ABORTED, BATCH_MAGIC, BLOCKED, CONTROL, EVENT, EXEC, FLAG_FIRST, FLAG_NO_BLOCK, FLAG_PART, FLAG_RESENT, FLAG_RESP3,
     FLAG_WATCHED, LATE, REPLY, REQUEST as REQUEST_KIND, add_note, batch_t, begin_batch, begin_reply, end_reply,
@@ -168,13 +168,25 @@ cdef class Executor:
         self.block.set_total(LAZYFREED_OBJECTS, keyspace.lazy.freed)
         self.block.set(LAZYFREE_PENDING, keyspace.lazy.pending)
         self.block.set(DIRTY, keyspace.dirty - self.saved_dirty)
-        self.block.set(USED_MEMORY, used_in_all())
-        self.block.raise_to(USED_MEMORY_PEAK, used_in_all())
-        self.block.set(USED_MEMORY_OVERHEAD, used_by(TABLES))
+        self._publish_memory()
         self.block.set(TOTAL_BLOCKING_KEYS, len(keyspace.waiting))
         self.block.set(TOTAL_WATCHED_KEYS, len(keyspace.watched))
         for db in range(keyspace.databases):
-            self.block.set_database(db, keyspace.size(db), keyspace.volatile(db), keyspace.average_ttl_ms(db))
+            self.block.set_database(
+                db, keyspace.size(db), keyspace.volatile(db), keyspace.average_ttl_ms(db), keyspace.table_bytes(db)
+            )
+
+    cdef void _publish_memory(self) noexcept:
+        cdef usage_t memory
+        cdef int account
+        usage(&memory)
+        self.block.set(USED_MEMORY, memory.used)
+        self.block.raise_to(USED_MEMORY_PEAK, memory.used)
+        self.block.set(USED_MEMORY_OVERHEAD, used_by(TABLES))
+        for account in range(TABLES):
+            self.block.set(USED_MEMORY_STRINGS + account, used_by(account))
+        self.block.set(ALLOCATOR_ACTIVE, memory.active)
+        self.block.set(ALLOCATOR_RESIDENT, memory.resident)
 
     def run_batch(self, bytes batch) -> None:
         """Run every envelope of a batch and send the replies."""

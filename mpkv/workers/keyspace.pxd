@@ -35,6 +35,7 @@ ctypedef struct database_t:
     uint64_t keys
     uint64_t volatiles
     double average_ttl_ms
+    size_t table_bytes      # of its directory and tables
     uint32_t expire_slot    # where the expiry cycle goes on …
     uint64_t expire_prefix  # … of the keys' hashes …
     uint32_t expire_skip    # … and volatile keys of that prefix that it has passed
@@ -113,6 +114,7 @@ cdef class Keyspace:
     cdef size_t size(self, int db) noexcept nogil               # keys, those expired but not yet deleted included
     cdef size_t volatile(self, int db) noexcept nogil      # keys with an expiry
     cdef int64_t average_ttl_ms(self, int db) noexcept nogil    # of these, estimated
+    cdef size_t table_bytes(self, int db) noexcept nogil        # what holds them together
     cdef entry_t* next(self, int db, keyspace_position* position) noexcept nogil     # NULL at the end
     # the same within position.slot
     cdef entry_t* next_in_slot(self, int db, keyspace_position* position) noexcept nogil
@@ -143,4 +145,6 @@ cdef class Keyspace:
     cdef bint _copy(self, int db, bytes source, int other_db, bytes destination) except -1
     cdef bint _move(self, int db, bytes key, int other_db) except -1
     cdef uint64_t _random(self) noexcept nogil
+    cdef int _validate_database(self, int db, size_t* found) except -1
+    cdef int _validate_table(self, int db, unsigned slot, size_t* found) except -1
     cdef entry_t* _pick(self, int db, bint volatile_only) noexcept nogil

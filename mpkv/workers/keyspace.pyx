@@ -20,7 +20,7 @@ the keys it names.
 """
 
 from mpkv.sharding cimport SLOTS, key_slot
-from mpkv.types.allocator cimport TABLES, allocate_zeroed, footprint, release, used_by, used_in_all
+from mpkv.types.allocator cimport ACCOUNTS, TABLES, allocate_zeroed, footprint, release, used_by, used_in_all
 from mpkv.types.chance cimport below, random_bits
 from mpkv.types.packed cimport packed_t
 from mpkv.types.siphash cimport siphash
@@ -269,11 +269,14 @@ cdef class Keyspace:
         """Of a key that is not there. 0; -1 without memory, and the entry is still the caller's."""
         cdef database_t* base = &self._bases[db]
         cdef bint volatile_ = (entry.meta & EXPIRES) != 0
+        cdef size_t before = used_by(TABLES)
+        cdef int inserted = -1
         if base.directory == NULL:
             base.directory = <directory_t*>allocate_zeroed(sizeof(directory_t), TABLES)
-            if base.directory == NULL:
-                return -1
-        if table_insert(&base.directory.tables[slot], &_entries, hash, entry, volatile_) < 0:
+        if base.directory != NULL:
+            inserted = table_insert(&base.directory.tables[slot], &_entries, hash, entry, volatile_)
+        base.table_bytes += used_by(TABLES) - before
+        if inserted < 0:
             return -1
         base.keys += 1
         base.directory.groups[slot // SLOTS_PER_GROUP].keys += 1
@@ -285,8 +288,10 @@ cdef class Keyspace:
         """Take an entry out of its table; it is the caller's from here on."""
         cdef database_t* base = &self._bases[db]
         cdef entry_t* entry = _entry_of(word)
+        cdef size_t before = used_by(TABLES)
         self._count_volatile(db, slot, -1 if entry.meta & EXPIRES else 0)
         table_remove(&base.directory.tables[slot], &_entries, hash, word)
+        base.table_bytes += used_by(TABLES) - before
         base.keys -= 1
         base.directory.groups[slot // SLOTS_PER_GROUP].keys -= 1
         base.directory.counts[slot].keys -= 1
@@ -604,6 +609,9 @@ cdef class Keyspace:
     cdef int64_t average_ttl_ms(self, int db) noexcept nogil:
         return <int64_t>self._bases[db].average_ttl_ms
 
+    cdef size_t table_bytes(self, int db) noexcept nogil:
+        return self._bases[db].table_bytes
+
     def counts(self, int db):
         """(keys, keys with an expiry, average time to live of these in ms, estimated) as INFO keyspace reports them."""
         self._check_database(db)
@@ -809,25 +817,33 @@ cdef class Keyspace:
 
     # --- Invariants
 
-    def validate(self):
-        """Check every invariant of every database; AssertionError names the one that is broken."""
-        cdef int db
-        cdef size_t memory = 0
-        for db in range(self.databases):
-            memory += self._validate_database(db)
-        known = used_in_all()
-        assert self.lazy.count or memory <= known, f"{memory} bytes are allocated, {known} are accounted for"
-        return memory
+    def validate(self, *, bint alone=False):
+        """Check every invariant of every database; AssertionError names the one that is broken.
 
-    def _validate_database(self, int db):
+        :param alone: nobody else in this process takes memory from the allocator, so that each account must be exact
+        """
+        cdef size_t[ACCOUNTS] found
+        cdef int db, account
+        memset(found, 0, sizeof(found))
+        for db in range(self.databases):
+            self._validate_database(db, found)
+        for account in range(ACCOUNTS):
+            known = used_by(account)
+            assert found[account] <= known, f"account {account}: {found[account]} bytes are there, {known} counted"
+            assert found[account] == known or self.lazy.count or not alone, \
+                f"account {account}: {found[account]} bytes are there, {known} counted"
+        return sum(found[account] for account in range(ACCOUNTS))
+
+    cdef int _validate_database(self, int db, size_t* found) except -1:
         cdef database_t* base = &self._bases[db]
         cdef uint64_t keys = 0, volatiles = 0, group_keys, group_volatiles
-        cdef size_t memory
+        cdef size_t tables_before = found[TABLES]
         cdef int group, slot
         if base.directory == NULL:
             assert base.keys == 0 and base.volatiles == 0, f"database {db} has a count and no directory"
+            assert base.table_bytes == 0, f"database {db} has {base.table_bytes} bytes of tables and no directory"
             return 0
-        memory = footprint(base.directory, sizeof(directory_t))
+        found[TABLES] += footprint(base.directory, sizeof(directory_t))
         for group in range(GROUPS):
             group_keys = group_volatiles = 0
             for slot in range(group * SLOTS_PER_GROUP, (group + 1) * SLOTS_PER_GROUP):
@@ -836,19 +852,20 @@ cdef class Keyspace:
                 group_keys += base.directory.counts[slot].keys
                 group_volatiles += base.directory.counts[slot].volatiles
                 if base.directory.tables[slot].root:
-                    memory += self._validate_table(db, slot)
+                    self._validate_table(db, slot, found)
             assert group_keys == base.directory.groups[group].keys, f"keys of group {group} of database {db}"
             assert group_volatiles == base.directory.groups[group].volatiles, f"volatile keys of group {group}, {db=}"
             keys += group_keys
             volatiles += group_volatiles
         assert keys == base.keys, f"database {db} has {keys} keys and counts {base.keys}"
         assert volatiles == base.volatiles, f"database {db} has {volatiles} volatile keys and counts {base.volatiles}"
-        return memory
+        assert found[TABLES] - tables_before == base.table_bytes, \
+            f"tables of database {db} take {found[TABLES] - tables_before} bytes and count {base.table_bytes}"
+        return 0
 
-    def _validate_table(self, int db, unsigned slot):
+    cdef int _validate_table(self, int db, unsigned slot, size_t* found) except -1:
         cdef table_t* table = &self._bases[db].directory.tables[slot]
         cdef const char* problem = table_check(table, &_entries)
-        cdef size_t memory = table_memory(table)
         cdef place_t place = place_t(0, 0)
         cdef uint64_t* word
         cdef set seen = set()
@@ -856,8 +873,9 @@ cdef class Keyspace:
         while True:
             word = table_next(table, &place)
             if word == NULL:
-                return memory
+                found[TABLES] += table_memory(table)
+                return 0
             key = _validate_entry(_entry_of(word), slot, (word[0] & FLAG) != 0)
             assert key not in seen, f"{key!r} is there twice"
             seen.add(key)
-            memory += entry_memory(_entry_of(word), 0)
+            found[entry_type(_entry_of(word))] += entry_memory(_entry_of(word), 0)

@@ -445,6 +445,7 @@ def main(argv: list[str]) -> int:
     crash_report.prepare(setup["report"], Block(segment, FIRST_WORKER + shard), f"worker {shard}", config)
     worker = Worker(channel, segment, config, shard, incarnation, bell=setup["bell"])
     worker.block.begin()
+    worker.block.put("used_memory_startup", worker.keyspace.used_memory())
     if not worker.load():
         return 1
     worker.publish()

@@ -1,6 +1,8 @@
-"""SLOWLOG and LATENCY where nothing is slow: arguments, errors and empty replies, to replay over the wire.
+"""SLOWLOG and LATENCY where nothing is slow, MEMORY where it does not say how much: arguments, errors and empty
+replies, to replay over the wire.
 
-What they say of slow commands depends on the clock: see tests/server/test_slowlog.py and test_latency.py.
+What they say otherwise depends on the clock and on the allocator: see tests/server/test_slowlog.py, test_latency.py and
+test_memory.py.
 """
 
 from typing import Final
@@ -32,6 +34,17 @@ CASES: Final[dict[str, list[Request]]] = {
     "latency with wrong arguments": [
         "LATENCY", "LATENCY NOSUCH", "LATENCY LATEST 1", "LATENCY HISTORY", "LATENCY HISTORY a b", "LATENCY GRAPH",
         "LATENCY GRAPH a b", "LATENCY DOCTOR x", "LATENCY HELP x", "latency history",
+    ],
+    "memory of a key that is not there": [
+        "MEMORY USAGE missing", "MEMORY USAGE missing SAMPLES 0", "memory usage missing samples 7 SAMPLES 3",
+        "MEMORY USAGE missing SAMPLES 9223372036854775807", "MULTI", "MEMORY USAGE missing", "MEMORY PURGE", "EXEC",
+    ],
+    "memory with wrong arguments": [
+        "MEMORY", "MEMORY NOSUCH", "MEMORY USAGE", "MEMORY USAGE missing SAMPLES", "MEMORY USAGE missing SAMPLES x",
+        "MEMORY USAGE missing SAMPLES -1", "MEMORY USAGE missing SAMPLES 9223372036854775808", "MEMORY USAGE missing 5",
+        "MEMORY USAGE missing ALL 5", "MEMORY USAGE missing SAMPLES 5 6", "SET k v", "MEMORY USAGE k SAMPLES x",
+        "MEMORY USAGE k ALL", "MEMORY STATS x", "MEMORY DOCTOR x", "MEMORY MALLOC-STATS x", "MEMORY PURGE",
+        "MEMORY PURGE x", "MEMORY HELP", "MEMORY HELP x",
     ],
     "settings of the latency monitor": [
         "CONFIG SET latency-monitor-threshold -1", "CONFIG SET latency-monitor-threshold x",

@@ -27,8 +27,7 @@ Request = str | Sequence[str | bytes]
 #: Where the commands are declared that take a `db`.
 FAMILIES_ON_SHARDS = (
     "strings", "lists", "hashes", "sets", "sorted_sets", "sorted_set_pops", "sorted_set_ranges", "sorted_set_algebra",
-    "generic",
-    "keyspace",
+    "generic", "keyspace", "memory",
 )  # fmt: skip
 
 #: Commands whose replies are collections in no order -> how many elements belong together.

@@ -50,7 +50,7 @@ def test_no_two_numbers_share_a_place(segment):
         for shard in range(2):
             block.put_link(shard, True, block.number * 10 + shard, 3)
         for index in range(16):
-            block.put_database(index, block.number * 100 + index, 1, 2)
+            block.put_database(index, block.number * 100 + index, 1, 2, 3)
         for command in range(len(COMMANDS)):
             for _ in range(block.number + command + 1):
                 block.count_command(command, 2000)
@@ -66,7 +66,7 @@ def test_no_two_numbers_share_a_place(segment):
         for shard in range(2):
             assert block.link(shard) == (1, block.number * 10 + shard, 3)
         for index in range(16):
-            assert block.database(index) == (block.number * 100 + index, 1, 2)
+            assert block.database(index) == (block.number * 100 + index, 1, 2, 3)
         for command, name in enumerate(COMMANDS):
             calls = block.number + command + 1
             assert block.commands()[name][:2] == (calls, calls * 2000)
@@ -120,14 +120,14 @@ def test_a_restarted_process_goes_on_counting_and_forgets_its_gauges(segment):
     block.count("keyspace_hits", 5)
     block.put("used_memory", 100)
     block.put("snapshot_last_save_seconds", 77)
-    block.put_database(3, 10, 5, 1)
+    block.put_database(3, 10, 5, 1, 400)
     block.count_command(0, 10)
     block.finish_command(41)
     block.start_command(42, 1)
     again = Block(Segment.attach(segment.fd), 2)
     assert again.executing == (42, 1)
     assert again.begin() == 2
-    assert (again.counter("keyspace_hits"), again.counter("used_memory"), again.database(3)) == (5, 0, (0, 0, 0))
+    assert (again.counter("keyspace_hits"), again.counter("used_memory"), again.database(3)) == (5, 0, (0, 0, 0, 0))
     assert again.counter("snapshot_last_save_seconds") == 77
     assert again.commands()["get"][0] == 1
     assert (again.last_number, again.executing) == (41, None)
@@ -184,10 +184,10 @@ def test_totals_are_sums_or_the_largest(segment):
 
 def test_databases_add_up_and_their_times_to_live_are_weighted(segment):
     totals = Board(segment)
-    totals.workers[0].put_database(0, 10, 1, 1000)
-    totals.workers[1].put_database(0, 5, 3, 2000)
+    totals.workers[0].put_database(0, 10, 1, 1000, 300)
+    totals.workers[1].put_database(0, 5, 3, 2000, 200)
     totals.workers[1].put_database(2, 1, 0, 0)
-    assert totals.databases() == {0: (15, 4, 1750), 2: (1, 0, 0)}
+    assert totals.databases() == {0: (15, 4, 1750, 500), 2: (1, 0, 0, 0)}
 
 
 def test_a_reset_shows_in_differences_only(segment):
