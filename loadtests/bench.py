@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Final
 
 import hiredis
-from side_by_side import eviction, footprint, latency, memory, processes, report, servers, snapshot, throughput
+from side_by_side import eviction, footprint, latency, memory, processes, report, servers, snapshot, throughput, turns
 from side_by_side.lines import LINES
 from side_by_side.progress import Progress
 from side_by_side.redis_benchmark import RunFailed
@@ -34,6 +34,7 @@ SECTIONS: Final[dict[str, tuple[str, Callable[[Settings], Section]]]] = {
     "memory": ("bytes of each kind of data", memory.measure),
     "eviction": ("hits when memory is short", eviction.measure),
     "snapshot": ("what a snapshot copies", snapshot.measure),
+    "turns": ("the longest that the store keeps a worker from the next command", turns.measure),
     "connections": ("memory of 1,000 idle connections", footprint.measure_connections),
     "idle": ("CPU when nobody asks", footprint.measure_idle),
     "startup": ("time to start with an empty store", footprint.measure_startup),

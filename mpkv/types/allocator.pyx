@@ -13,9 +13,10 @@ to the front of its class's list of spans that have room: the next piece of that
 the cache. Pieces that were never handed out are taken from a span's end, so a page is touched when it is used.
 
 An empty span can serve any class. Some are kept as they are, for what comes next, and fewer as time goes on (`decay`);
-the pages of the others go back to the system at once (`madvise`), so that memory returns in small steps and in whatever
-order values are deleted. One empty span a class stays, or a lone value that comes and goes would take and give back a
-span every time.
+the pages of the others go back to the system (`madvise`) between commands (`trim`), not where they become empty: of a
+value that is deleted in the order of its hashes all spans become empty at its end, and giving back five hundred takes
+four milliseconds. One empty span a class stays, or a lone value that comes and goes would take and give back a span
+every time.
 
 The heads lie apart from the pieces: taking and giving back writes to a page of heads, which describes 4 MiB, and to the
 piece itself, and to nothing else. While a snapshot child lives, every page that is written to is copied.
@@ -80,6 +81,7 @@ cdef enum:
     KEPT_SPANS = 32             # empty spans whose pages stay, at least …
     KEPT_SHARE = 16             # … and at least one for so many in use …
     DECAY_SHARE = 8             # … of which one in eight goes every tenth of a second
+    BARED_MOST = 64             # spans whose pages are given back in one go: half a millisecond
     TRIMMED_BLOCKS = 16         # of the heap, in the same time
 
 # The head of a span: one cache line
@@ -216,9 +218,6 @@ cdef void _close_span(class_t* its, span_t* span) noexcept nogil:
     _unlink(its, span)
     _spans_used -= 1
     its.spans -= 1
-    if _spans_kept >= KEPT_SPANS and _spans_kept * KEPT_SHARE >= _spans_used:
-        _bare_span(span)
-        return
     span.next = _kept
     _kept = span
     _spans_kept += 1
@@ -384,28 +383,39 @@ cdef size_t purge() noexcept nogil:
         span = _classes[number].open
         if span != NULL and span.live == 0:
             _close_span(&_classes[number], span)
-    while _kept != NULL:
-        span = _kept
-        _kept = span.next
-        _bare_span(span)
-    _spans_kept = 0
+    _bare_some(<size_t>-1)
     heap_trim(<size_t>-1)
     malloc_trim(0)
     usage(&after)
     return before.resident - after.resident
 
 
-def decay() -> None:
-    """Give some of what is kept to the system: called ten times a second, it has given nearly all back after three."""
+cdef void _bare_some(size_t count) noexcept nogil:
     global _kept, _spans_kept
-    cdef size_t count = _spans_kept // DECAY_SHARE + (_spans_kept != 0)
     cdef span_t* span
-    while count:
+    while count and _kept != NULL:
         span = _kept
         _kept = span.next
         _spans_kept -= 1
         _bare_span(span)
         count -= 1
+
+
+cdef size_t _surplus() noexcept nogil:
+    """Empty spans beyond those that are kept."""
+    cdef size_t most = max(<size_t>KEPT_SPANS, _spans_used // KEPT_SHARE)
+    return _spans_kept - most if _spans_kept > most else 0
+
+
+def trim() -> bool:
+    """Give pages of some empty spans to the system, for half a millisecond; whether it must be called again."""
+    _bare_some(min(_surplus(), <size_t>BARED_MOST))
+    return _surplus() != 0
+
+
+def decay() -> None:
+    """Give some of what is kept to the system: called ten times a second, it has given nearly all back after three."""
+    _bare_some(min(_spans_kept // DECAY_SHARE + (_spans_kept != 0), <size_t>BARED_MOST))
     heap_trim(TRIMMED_BLOCKS)
 
 

@@ -10,7 +10,7 @@ from mpkv.types.allocator cimport HASHES, SETS, allocate, fits_in_place, footpri
 from mpkv.types.packed cimport element_size, has_key, packed_used, write_element
 from mpkv.types.siphash cimport siphash
 from mpkv.types.table cimport (
-    PREFIX_BITS, pieces_t, reversed_prefix, scan_t, table_check, table_close, table_count, table_exchange, table_find,
+    PREFIX_BITS, pieces_t, reversed_prefix, scan_t, table_check, table_count, table_drain, table_exchange, table_find,
     table_insert, table_memory, table_random, table_remove, table_scan, table_scan_next,
 )
 
@@ -63,21 +63,19 @@ cdef void elements_free(table_t* self, bint pairs) noexcept nogil:
 
 
 cdef bint elements_free_some(table_t* self, place_t* place, size_t count, bint pairs) noexcept nogil:
-    cdef uint64_t* word = table_next(self, place)
-    cdef uint64_t* following
-    cdef char* piece
-    while word != NULL:
+    cdef int account = _account(pairs)
+    cdef char* piece = <char*>table_drain(self, place, account)
+    cdef char* following
+    while piece != NULL:
         # the next one comes into the cache meanwhile
-        following = table_next(self, place) if count else NULL
+        following = <char*>table_drain(self, place, account) if count else NULL
         if following != NULL:
-            prefetch(word_piece(following[0]))
-        piece = <char*>word_piece(word[0])
-        release(piece, _size_of(piece, pairs), _account(pairs))
+            prefetch(following)
+        release(piece, _size_of(piece, pairs), account)
         if count == 0:
             return False
         count -= 1
-        word = following
-    table_close(self, _account(pairs))
+        piece = following
     return True
 
 

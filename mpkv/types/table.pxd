@@ -121,6 +121,9 @@ cdef void table_remove(table_t* self, const pieces_t* pieces, uint64_t hash, uin
 cdef void table_exchange(table_t* self, uint64_t hash, uint64_t* word, const void* piece, bint flag) noexcept nogil
 # Free the table itself, not the pieces; it is empty then
 cdef void table_close(table_t* self, int account) noexcept nogil
+# The next piece of a table that is given up; NULL at its end, and then the table is empty. Segments go as they are
+# left, so no turn is long. Begins with a place of zeroes; nothing else may look at the table meanwhile
+cdef void* table_drain(table_t* self, place_t* place, int account) noexcept nogil
 cdef size_t table_memory(const table_t* self) noexcept nogil
 
 # The flagged word of this rank, less than their number

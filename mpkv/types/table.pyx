@@ -538,6 +538,23 @@ cdef uint64_t* table_next(const table_t* self, place_t* place) noexcept nogil:
     return NULL
 
 
+cdef void* table_drain(table_t* self, place_t* place, int account) noexcept nogil:
+    cdef segment_t* segment = _segment_at(self, place.segment)
+    cdef uint64_t* word
+    while segment != NULL:
+        word = _next_in_segment(segment, place)
+        if word != NULL:
+            return word_piece(word[0])
+        place.segment += _places_of(self, segment)
+        place.word = 0
+        _free_segment(segment, account)
+        segment = _segment_at(self, place.segment)
+    if has_index(self):
+        release(index_of(self), _index_bytes(index_of(self).depth), account)
+    self.root = 0
+    return NULL
+
+
 cdef void table_scan(const table_t* self, uint64_t prefix, uint64_t count, scan_t* scan) noexcept nogil:
     scan.left = count
     scan.last = 0

@@ -40,7 +40,7 @@ from mpkv.types.table cimport (
     reversed_prefix,
     scan_t,
     table_check,
-    table_close,
+    table_drain,
     table_find,
     table_insert,
     table_memory,
@@ -110,26 +110,25 @@ cdef inline large_t* _large(const zset_t* self) noexcept nogil:
 
 
 cdef bint _free_members(large_t* large, place_t* place, size_t count) noexcept nogil:
-    """Free about so many members, then all the rest; whether nothing is left."""
-    cdef uint64_t* word = table_next(&large.members, place)
-    cdef uint64_t* following
-    while word != NULL:
+    """Free about so many members, with the last one their table; whether nothing is left."""
+    cdef void* member = table_drain(&large.members, place, ZSETS)
+    cdef void* following
+    while member != NULL:
         # the next one comes into the cache meanwhile
-        following = table_next(&large.members, place) if count else NULL
+        following = table_drain(&large.members, place, ZSETS) if count else NULL
         if following != NULL:
-            prefetch(word_piece(following[0]))
-        entry_free(<zset_entry*>word_piece(word[0]))
+            prefetch(following)
+        entry_free(<zset_entry*>member)
         if count == 0:
             return False
         count -= 1
-        word = following
+        member = following
     return True
 
 
 cdef void _large_free(large_t* large) noexcept nogil:
     cdef place_t place = place_t(0, 0)
     _free_members(large, &place, <size_t>-1)
-    table_close(&large.members, ZSETS)
     tree_close(&large.order)
     release(large, sizeof(large_t), ZSETS)
 
@@ -148,7 +147,6 @@ cdef bint zset_free_some(zset_t* self, size_t* position, size_t members) noexcep
             _large(self), <place_t*>position, members
         ):
             return False
-        table_close(&_large(self).members, ZSETS)
         release(self.body, sizeof(large_t), ZSETS)
         self.body = NULL
         return True

@@ -20,6 +20,7 @@ from mpkv.types.zset_entry cimport compare_members, entry_member, zset_entry
 
 cdef enum:
     HEIGHT_MAX = 24              # what grows by halving full nodes stays far below it
+    BRANCH_COST = 64             # giving a branch back takes as long as so many entries
 
 # A way from the root to a leaf: the node of each level, 0 being the leaf, and the place in it.
 ctypedef struct path_t:
@@ -83,14 +84,29 @@ cdef int tree_open(zset_tree* self) noexcept nogil:
     return 0
 
 
-cdef void _close_branches(void* node, uint32_t height) noexcept nogil:
-    """Free what is above the leaves."""
-    cdef size_t i
-    if height == 0:
-        return
-    for i in range((<zset_branch*>node).count if height > 1 else 0):
-        _close_branches((<zset_branch*>node).children[i], height - 1)
-    release(node, _node_bytes(height), ZSETS)
+cdef bint _close_branches(zset_tree* self, size_t most) noexcept nogil:
+    """Free what is above the leaves, the last branches first, but no more than so many; whether all have gone."""
+    cdef zset_branch* above
+    cdef zset_branch* branch
+    cdef uint32_t height
+    while self.root != NULL and self.height:
+        if most == 0:
+            return False
+        above = NULL
+        branch = <zset_branch*>self.root
+        height = self.height
+        while height > 1 and branch.count:
+            above = branch
+            branch = <zset_branch*>branch.children[branch.count - 1]
+            height -= 1
+        release(branch, _node_bytes(1), ZSETS)
+        most -= 1
+        if above == NULL:
+            self.root = NULL
+        else:
+            above.count -= 1
+    self.root = NULL
+    return True
 
 
 cdef void tree_close(zset_tree* self) noexcept nogil:
@@ -107,10 +123,7 @@ cdef bint tree_close_some(zset_tree* self, size_t entries) noexcept nogil:
         self.first = leaf.next
         freed += leaf.count + 1
         release(leaf, _node_bytes(0), ZSETS)
-    if self.root != NULL:
-        _close_branches(self.root, self.height)
-        self.root = NULL
-    return True
+    return _close_branches(self, entries // BRANCH_COST + 1)
 
 
 cdef void _describe_child(zset_branch* branch, size_t place, uint32_t child_height) noexcept nogil:

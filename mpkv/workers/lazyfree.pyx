@@ -17,7 +17,7 @@ from mpkv.shm.board cimport monotonic_ns
 from mpkv.types.aggregate cimport STRING, native_free_some, native_is_one_block, native_len
 from mpkv.types.allocator cimport TABLES, release
 from mpkv.types.heap cimport heap_forget
-from mpkv.types.table cimport table_close, table_next, word_piece
+from mpkv.types.table cimport table_drain
 from mpkv.workers.entry cimport (
     RAW, entry_encoding, entry_native, entry_raw, entry_type, free_block, free_entry,
 )
@@ -127,19 +127,18 @@ cdef class LazyFree:
 
     cdef bint _free_directory_some(self, job_t* job) noexcept nogil:
         """Free the next entries of a database; whether it is done. What is large among them waits in the queue."""
-        cdef uint64_t* word
+        cdef entry_t* entry
         cdef size_t left = ELEMENTS
         while job.slot < SLOTS_OF_TABLES:
-            word = table_next(&job.tables[job.slot], &job.place)
-            if word == NULL:
-                table_close(&job.tables[job.slot], TABLES)
+            entry = <entry_t*>table_drain(&job.tables[job.slot], &job.place, TABLES)
+            if entry == NULL:
                 job.place = place_t(0, 0)
                 job.slot += 1
                 continue
             job.keys -= 1
             self.keys -= 1
             self.freed += 1
-            self.add(<entry_t*>word_piece(word[0]))
+            self.add(entry)
             left -= 1
             if left == 0:
                 return False

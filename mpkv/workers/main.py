@@ -179,22 +179,23 @@ class Worker:
         self.link.close()
 
     def _tidy(self) -> bool:
-        """Go on freeing what was deleted, and make room, for a moment; whether there is more to do at once.
+        """Go on freeing what was deleted, make room, and give memory back, for a moment; whether there is more to do
+        at once.
 
         While a snapshot child lives what is deleted stays: each page that is given back would be copied for it.
         """
         lazy, over = self.keyspace.lazy, self.evictor.is_over
-        if not (lazy.count or over) or (self._child is not None and not over):
+        if self._child is not None and not over:
             return False
-        if lazy.count and lazy.run(TIDY_US):
-            return True
-        if over:
-            before = self.keyspace.evicted
+        if lazy.count or over:
+            if lazy.count and lazy.run(TIDY_US):
+                return True
+            evicted = self.keyspace.evicted
             self.evictor.make_room()
             self.executor.publish()
-            return bool(self.keyspace.evicted != before)
-        self.executor.publish()
-        return False
+            if self.keyspace.evicted != evicted:
+                return True
+        return allocator.trim()
 
     def _pulse(self) -> None:
         """What is due from time to time."""
