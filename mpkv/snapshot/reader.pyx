@@ -15,7 +15,7 @@ from pathlib import Path
 
 from mpkv.snapshot.damage import SnapshotDamaged
 
-from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport INT64_MAX, int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
 from mpkv.buffer cimport Buffer, buffer_append, buffer_free
@@ -57,7 +57,7 @@ from mpkv.snapshot.values cimport (
     value_type_name,
     value_type_supported,
 )
-from mpkv.workers.keyspace cimport STRING, Keyspace
+from mpkv.workers.keyspace cimport STRING, Keyspace, told_clock
 
 cdef extern from "<endian.h>" nogil:
     uint32_t le32toh(uint32_t)
@@ -65,6 +65,7 @@ cdef extern from "<endian.h>" nogil:
 
 cdef enum:
     NEVER = -1
+    UNTOLD = -1                  # how long ago, or how often, a key was used
     MAGIC_BYTES = 9              # REDIS and four digits
     CHECKSUM_BYTES = 8
     FIRST_VERSION_WITH_CHECKSUM = 5
@@ -112,6 +113,8 @@ cdef class _Reader:
     cdef bint keep_expired
     cdef int database, databases
     cdef int64_t expire_at_ms        # of the key that follows
+    cdef int64_t idle_s              # its seconds since it was used, and its counter: see recency.pxd
+    cdef int frequency
     cdef uint64_t size_bytes
     cdef uint64_t keys_in_database
     cdef uint64_t[256] values_read   # by RDB type
@@ -193,9 +196,10 @@ cdef class _Reader:
         elif what == OP_EXPIRETIME:
             self._read_expiry_s()
         elif what == OP_IDLE:
-            self._length()
+            self.idle_s = <int64_t>min(self._length(), <uint64_t>INT64_MAX)
         elif what == OP_FREQ:
-            self._check(source_skip(&self.source, 1))
+            self._check(source_byte(&self.source, &what))
+            self.frequency = what
         elif what == OP_SELECTDB:
             self._select_database()
         elif what == OP_RESIZEDB:
@@ -311,7 +315,10 @@ cdef class _Reader:
         cdef const char* data = NULL
         cdef size_t size = 0
         cdef int64_t expire_at_ms = self.expire_at_ms
+        cdef int64_t idle_s = self.idle_s
+        cdef int frequency = self.frequency
         self.expire_at_ms = NEVER
+        self.idle_s = self.frequency = UNTOLD
         if value_type_name(rdb_type) == NULL:
             raise self._damage(f"{rdb_type} is neither a value type nor an opcode", at)
         self._check(source_string(&self.source, &data, &size))
@@ -329,10 +336,10 @@ cdef class _Reader:
             self._check(value_skip(&self.source, rdb_type))
             self.result.keys_expired += 1
         else:
-            self._read_value(rdb_type, expire_at_ms, at)
+            self._read_value(rdb_type, expire_at_ms, idle_s, frequency, at)
         self.in_key = False
 
-    cdef _read_value(self, uint8_t rdb_type, int64_t expire_at_ms, uint64_t at):
+    cdef _read_value(self, uint8_t rdb_type, int64_t expire_at_ms, int64_t idle_s, int frequency, uint64_t at):
         cdef Value value
         cdef int status = value_read(&self.source, rdb_type, &value)
         if status == VALUE_EMPTY:
@@ -343,21 +350,22 @@ cdef class _Reader:
         if self.keyspace is None:
             value_free(&value)
         else:
-            self._keep(&value, expire_at_ms, at)
+            self._keep(&value, expire_at_ms, idle_s, frequency, at)
         self.keys_in_database += 1
         if expire_at_ms != NEVER:
             self.result.keys_with_expiry += 1
 
-    cdef _keep(self, Value* value, int64_t expire_at_ms, uint64_t at):
+    cdef _keep(self, Value* value, int64_t expire_at_ms, int64_t idle_s, int frequency, uint64_t at):
         """Give the value to the keyspace, or free it."""
+        cdef uint32_t clock = told_clock(&self.keyspace.recency, self.keyspace.now_ms, idle_s, frequency)
         cdef int status
         if value.kind == STRING:
             status = self.keyspace.adopt_string(
-                self.database, self.key.data, self.key.size, value.data, value.size, expire_at_ms
+                self.database, self.key.data, self.key.size, value.data, value.size, expire_at_ms, clock
             )
         else:
             status = self.keyspace.adopt(
-                self.database, self.key.data, self.key.size, value.kind, &value.native, expire_at_ms
+                self.database, self.key.data, self.key.size, value.kind, &value.native, expire_at_ms, clock
             )
         if status == 0:
             return
@@ -381,6 +389,7 @@ cdef _read(
         reader.now_ms = now_ms
         reader.keep_expired = keep_expired
         reader.expire_at_ms = NEVER
+        reader.idle_s = reader.frequency = UNTOLD
         reader.progress = progress
         reader.next_progress_at = PROGRESS_BYTES
         reader.result = LoadResult()

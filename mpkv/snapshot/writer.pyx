@@ -11,11 +11,13 @@ their expiry: the reader drops them, and the child needs no clock.
 
 from libc.errno cimport EINTR, errno
 from libc.string cimport memset
-from libc.stdint cimport int64_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t
 from posix.unistd cimport fsync
 
 from mpkv.snapshot.format cimport (
     OP_EXPIRETIME_MS,
+    OP_FREQ,
+    OP_IDLE,
     OP_RESIZEDB,
     OP_SELECTDB,
     Output,
@@ -29,13 +31,17 @@ from mpkv.snapshot.format cimport (
 from mpkv.snapshot.values cimport value_type, value_write
 from mpkv.workers.keyspace cimport (
     STRING,
+    entry_clock,
     entry_expire_at,
     entry_key,
     entry_native,
     entry_string,
     entry_t,
     entry_type,
+    frequency_of,
+    idle_seconds_of,
     keyspace_position,
+    recency_t,
 )
 
 cdef extern from "<endian.h>" nogil:
@@ -53,8 +59,18 @@ cdef void _write_expiry(Output* output, int64_t at_ms) noexcept nogil:
     output_bytes(output, <const char*>&little, 8)
 
 
-cdef int _write_entry(Output* output, const entry_t* entry) noexcept nogil:
-    """One key: its expiry if it has one, type, key, value."""
+cdef void _write_recency(Output* output, const recency_t* recency, uint32_t clock, int64_t now_ms) noexcept nogil:
+    """How long ago or how often a key was used, if the policy goes by that: a restart must not make all keys alike."""
+    if recency.age:
+        output_byte(output, OP_IDLE)
+        output_length(output, idle_seconds_of(clock, now_ms))
+    elif recency.frequency:
+        output_byte(output, OP_FREQ)
+        output_byte(output, <uint8_t>frequency_of(recency, clock, now_ms))
+
+
+cdef int _write_entry(Output* output, Keyspace keyspace, const entry_t* entry) noexcept nogil:
+    """One key: its expiry if it has one, what eviction goes by, type, key, value."""
     cdef char[STRING_SCRATCH_BYTES] scratch
     cdef const char* data
     cdef size_t size
@@ -62,6 +78,7 @@ cdef int _write_entry(Output* output, const entry_t* entry) noexcept nogil:
     cdef int64_t expire_at_ms = entry_expire_at(entry)
     if expire_at_ms != NEVER:
         _write_expiry(output, expire_at_ms)
+    _write_recency(output, &keyspace.recency, entry_clock(entry), keyspace.now_ms)
     output_byte(output, value_type(kind))
     entry_key(entry, &data, &size)
     output_string(output, data, size)
@@ -86,7 +103,7 @@ cdef uint64_t _write_database(Output* output, Keyspace keyspace, int database) n
         entry = keyspace.next(database, &position)
         if entry == NULL:
             break
-        _write_entry(output, entry)
+        _write_entry(output, keyspace, entry)
         keys += 1
     return keys
 

@@ -6,7 +6,7 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from mpkv.types.aggregate cimport HASH, LIST, SET, STRING, ZSET
 from mpkv.workers.lazyfree cimport LazyFree
-from mpkv.workers.recency cimport recency_t
+from mpkv.workers.recency cimport frequency_of, idle_seconds_of, recency_t, told_clock
 from mpkv.workers.entry cimport (
     entry_clock, entry_expire_at, entry_key, entry_memory, entry_native, entry_string, entry_t, entry_type,
 )
@@ -120,17 +120,16 @@ cdef class Keyspace:
     cdef entry_t* next_in_slot(self, int db, keyspace_position* position) noexcept nogil
     cdef int clear(self, int db, bint lazily) except -2         # -1: all databases
     # Insert while loading: a value of type `kind`, whose words are taken over. 0 = done; the value is not taken if
-    # 1 = key was there already, -1 = no memory
+    # 1 = key was there already, -1 = no memory. `clock`: see recency.pxd
     cdef int adopt(
-        self, int db, const char* key, size_t size, int kind, const packed_t* native, int64_t expire_at
+        self, int db, const char* key, size_t size, int kind, const packed_t* native, int64_t expire_at, uint32_t clock
     ) except -2
     cdef int adopt_string(self, int db, const char* key, size_t size, const char* value, size_t value_size,
-                           int64_t expire_at) except -2
+                           int64_t expire_at, uint32_t clock) except -2
 
     cdef uint64_t* _peek(self, int db, unsigned slot, uint64_t hash, const char* key, size_t size) noexcept nogil
     cdef uint64_t* _locate(self, int db, unsigned slot, uint64_t hash, const char* key, size_t size) except? NULL
     cdef int _insert(self, int db, unsigned slot, uint64_t hash, entry_t* entry) noexcept nogil
-    cdef uint32_t _fresh(self, int64_t expire_at) noexcept nogil
     cdef void _exchange(self, int db, unsigned slot, uint64_t hash, uint64_t* word, entry_t* fresh) noexcept nogil
     cdef entry_t* _detach(self, int db, unsigned slot, uint64_t hash, uint64_t* word) noexcept nogil
     cdef void _count_volatile(self, int db, unsigned slot, int change) noexcept nogil

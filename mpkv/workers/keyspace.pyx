@@ -203,9 +203,11 @@ cdef class Keyspace:
         from mpkv.workers.database import Database      # which needs this module: not before it is there
         return Database(self, index)
 
-    def set_recency(self, *, bint frequency, uint32_t log_factor=10, uint32_t decay_minutes=1):
-        """What the clocks of entries tell: seconds, or how often a key is used (an LFU policy)."""
+    def set_recency(self, *, bint frequency, bint age=False, uint32_t log_factor=10, uint32_t decay_minutes=1):
+        """What the clocks of entries tell: seconds, or how often a key is used (an LFU policy). `age`: snapshots tell
+        the seconds (an LRU policy)."""
         self.recency.frequency = frequency
+        self.recency.age = age
         self.recency.log_factor = log_factor
         self.recency.decay_minutes = decay_minutes
 
@@ -552,16 +554,12 @@ cdef class Keyspace:
         self._tell(other_db, key, len(key), True)
         return True
 
-    cdef uint32_t _fresh(self, int64_t expire_at) noexcept nogil:
-        """The bits of a key that has just come: its clock, and whether it expires."""
-        return fresh_clock(&self.recency, self.now_ms) | (EXPIRES if expire_at != -1 else 0)
-
     cdef int adopt(
-        self, int db, const char* key, size_t size, int kind, const packed_t* native, int64_t expire_at
+        self, int db, const char* key, size_t size, int kind, const packed_t* native, int64_t expire_at, uint32_t clock
     ) except -2:
         cdef unsigned slot = key_slot(key, size)
         cdef uint64_t hash = siphash(key, size)
-        cdef uint32_t meta = kind_bits(kind, NATIVE) | self._fresh(expire_at)
+        cdef uint32_t meta = kind_bits(kind, NATIVE) | clock | (EXPIRES if expire_at != -1 else 0)
         cdef entry_t* entry
         if kind not in (LIST, SET, ZSET, HASH):
             raise ValueError(f"a value of type {kind} cannot be adopted")
@@ -578,17 +576,18 @@ cdef class Keyspace:
         return 0
 
     cdef int adopt_string(self, int db, const char* key, size_t size, const char* value, size_t value_size,
-                          int64_t expire_at) except -2:
+                          int64_t expire_at, uint32_t clock) except -2:
         cdef unsigned slot = key_slot(key, size)
         cdef uint64_t hash = siphash(key, size)
         cdef int64_t integer = 0
         cdef int encoding = INLINE if value_size <= INLINE_MAX else RAW
+        cdef uint32_t meta = clock | (EXPIRES if expire_at != -1 else 0)
         cdef entry_t* entry
         if self._peek(db, slot, hash, key, size) != NULL:
             return 1
         if read_integer(value, value_size, &integer):
             encoding = INTEGER
-        entry = new_string(kind_bits(STRING, encoding) | self._fresh(expire_at), key, size, value, value_size, integer)
+        entry = new_string(kind_bits(STRING, encoding) | meta, key, size, value, value_size, integer)
         if entry == NULL:
             return -1
         if expire_at != -1:

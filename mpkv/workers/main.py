@@ -108,10 +108,7 @@ class Worker:
         zset.set_limits(config.zset_max_listpack_entries, config.zset_max_listpack_value)
         lists.set_limits(config.list_max_listpack_size)
         keyspace = self.keyspace
-        keyspace.set_recency(
-            frequency=config.maxmemory_policy.endswith("lfu"), log_factor=config.lfu_log_factor,
-            decay_minutes=config.lfu_decay_time,
-        )  # fmt: skip
+        self._set_recency(keyspace)
         keyspace.lazy_expire = config.lazyfree_lazy_expire
         keyspace.lazy_eviction = config.lazyfree_lazy_eviction
         keyspace.lazy_server_del = config.lazyfree_lazy_server_del
@@ -123,6 +120,13 @@ class Worker:
         self.executor.noted_from_ns = noted_from_ns(config)
         self.block.tracking = int(config.latency_tracking)
         crash_report.apply_settings(config)
+
+    def _set_recency(self, keyspace: Keyspace) -> None:
+        policy = self.config.maxmemory_policy
+        keyspace.set_recency(
+            frequency=policy.endswith("lfu"), age=policy.endswith("lru"), log_factor=self.config.lfu_log_factor,
+            decay_minutes=self.config.lfu_decay_time,
+        )  # fmt: skip
 
     # -- start ---------------------------------------------------------------------------------------------------------
 
@@ -350,6 +354,7 @@ class Worker:
         source = Path(self.config.dir) / self.config.dbfilename
         keyspace = Keyspace(self.config.databases, shard, self.shards)
         keyspace.now_ms = self.keyspace.now_ms
+        self._set_recency(keyspace)
         try:
             if source.exists():
                 load(source, keyspace, shard, self.shards, keyspace.now_ms, lambda *_: self.block.heartbeat())

@@ -9,6 +9,7 @@ cdef enum:
 
 cdef struct recency_t:
     bint frequency              # an LFU policy: minutes (16 bits) and a counter (8 bits); else seconds (24 bits)
+    bint age                    # an LRU policy: snapshots tell the seconds; under neither policy they tell nothing
     uint32_t log_factor         # lfu-log-factor
     uint32_t decay_minutes      # lfu-decay-time
 
@@ -33,6 +34,9 @@ cdef inline uint32_t frequency_of(const recency_t* self, uint32_t clock, int64_t
 cdef inline uint32_t idle_seconds_of(uint32_t clock, int64_t now_ms) noexcept nogil:
     return (<uint32_t>(now_ms // 1000) - clock) & CLOCK_BITS
 
+# Of a key that a snapshot tells of: seconds since its last use, or its counter; -1: it does not say. What does not fit
+# the policy is passed over, as in Redis.
+cdef uint32_t told_clock(const recency_t* self, int64_t now_ms, int64_t idle_s, int counter) noexcept nogil
 cdef uint32_t used_again(const recency_t* self, uint32_t clock, int64_t now_ms) noexcept nogil
 
 cdef inline uint32_t used_clock(const recency_t* self, uint32_t clock, int64_t now_ms) noexcept nogil:

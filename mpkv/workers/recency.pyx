@@ -15,3 +15,11 @@ cdef uint32_t used_again(const recency_t* self, uint32_t clock, int64_t now_ms) 
     if counter < LFU_MAX and <double>(random_bits() >> 11) * (1.0 / 9007199254740992.0) < chance:
         counter += 1
     return _minutes(now_ms) << 8 | counter
+
+
+cdef uint32_t told_clock(const recency_t* self, int64_t now_ms, int64_t idle_s, int counter) noexcept nogil:
+    if self.frequency:
+        return fresh_clock(self, now_ms) if counter < 0 else _minutes(now_ms) << 8 | <uint32_t>counter
+    if idle_s < 0:
+        return fresh_clock(self, now_ms)
+    return (<uint32_t>(now_ms // 1000) - <uint32_t>min(idle_s, <int64_t>CLOCK_BITS)) & CLOCK_BITS

@@ -218,3 +218,25 @@ def test_unlink_and_flushall_async_answer_at_once_and_free_later(client: redis.R
     settle(lambda: client.info("memory")["lazyfree_pending_objects"] == 0)
     assert used(client) < full_bytes / 4
     assert client.info("memory")["lazyfreed_objects"] - freed >= 2
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_how_often_and_how_long_ago_keys_were_used_outlives_a_restart(workers: int) -> None:
+    with Server(workers=workers, maxmemory_policy="allkeys-lfu", lfu_log_factor=0) as server:
+        with connect(server) as client:
+            client.mset({f"key:{number}": "v" for number in range(50)})
+            for _ in range(20):
+                client.get("key:7")
+            before = [client.execute_command("OBJECT FREQ", f"key:{number}") for number in range(50)]
+            client.save()
+        server.restart(workers=2)
+        with connect(server) as client:
+            after = [client.execute_command("OBJECT FREQ", f"key:{number}") for number in range(50)]
+            assert before == after and before[7] == 25
+            client.config_set("maxmemory-policy", "volatile-lru")
+            client.mset({f"key:{number}": "v" for number in range(50)})
+            time.sleep(2.1)
+            client.save()
+        server.restart(maxmemory_policy="allkeys-lru")
+        with connect(server) as client:
+            assert min(client.object("idletime", f"key:{number}") for number in range(50)) >= 2
