@@ -158,6 +158,15 @@ class Db(Protocol):
         """Create or overwrite (any type). Calls `changed` itself. `raw`: built in place (APPEND, SETRANGE), which
         OBJECT ENCODING shows."""
 
+    def string_length_for_read(self, key: bytes) -> int | None: ...
+    def string_length_for_write(self, key: bytes) -> int | None: ...
+    def string_part(self, key: bytes, start: int, end: int) -> bytes:
+        """Of a string that has been looked up: the bytes from `start` up to `end`."""
+
+    def patch_string(self, key: bytes, offset: int, value: bytes) -> None:
+        """Overwrite a string, or an absent one, from an offset on, in place if it is large; what is between its end and
+        the offset becomes zeroes. Keeps the expiry and calls `changed` itself."""
+
     def changed(self, key: bytes, times: int = 1) -> None:
         """The value at `key` was changed: counts it, marks its watchers, wakes its waiters, deletes an aggregate that
         has become empty."""

@@ -250,7 +250,7 @@ def getex(db: Db, key: bytes, *words: bytes) -> bytes | None:
 @command("STRLEN", arity=2, keys=FIRST_KEY, flags=READONLY | FAST, since="2.2.0")
 def strlen(db: Db, key: bytes) -> int:
     """STRLEN key -- the length of a string in bytes."""
-    return len(db.string_for_read(key) or b"")
+    return db.string_length_for_read(key) or 0
 
 
 @command("GETRANGE", arity=4, keys=FIRST_KEY, flags=READONLY, since="2.4.0", complexity=SUBSTRING_COMPLEXITY)
@@ -267,12 +267,12 @@ def substr(db: Db, key: bytes, start: bytes, end: bytes) -> bytes:
 
 def _part(db: Db, key: bytes, start: bytes, end: bytes) -> bytes:
     first, last = integer(start), integer(end)
-    value = db.string_for_read(key) or b""
+    length = db.string_length_for_read(key) or 0
     if first < 0 and last < 0 and first > last:
         return b""
-    first = max(first + len(value), 0) if first < 0 else first
-    last = max(last + len(value), 0) if last < 0 else last
-    return value[first : last + 1]
+    first = max(first + length, 0) if first < 0 else min(first, length)
+    last = max(last + length, 0) if last < 0 else min(last, length)
+    return db.string_part(key, first, last + 1)
 
 
 # ---- changing in place
@@ -286,14 +286,14 @@ def _part(db: Db, key: bytes, start: bytes, end: bytes) -> bytes:
 )  # fmt: skip
 def append(db: Db, key: bytes, value: bytes) -> int:
     """APPEND key value -- lengthen a string; reply with its new length."""
-    old = db.string_for_write(key)
-    if old is None:
+    length = db.string_length_for_write(key)
+    if length is None:
         db.set_string(key, value)
         return len(value)
-    if len(old) + len(value) > LONGEST_STRING_BYTES:
+    if length + len(value) > LONGEST_STRING_BYTES:
         raise errors.STRING_TOO_LONG
-    db.set_string(key, old + value, keep_ttl=True, raw=True)
-    return len(old) + len(value)
+    db.patch_string(key, length, value)
+    return length + len(value)
 
 
 @command(
@@ -307,14 +307,13 @@ def setrange(db: Db, key: bytes, offset: bytes, value: bytes) -> int:
     start = integer(offset)
     if start < 0:
         raise OFFSET_OUT_OF_RANGE
-    old = db.string_for_write(key) or b""
+    length = db.string_length_for_write(key) or 0
     if not value:
-        return len(old)
+        return length
     if start + len(value) > LONGEST_STRING_BYTES:
         raise errors.STRING_TOO_LONG
-    new = old[:start].ljust(start, b"\0") + value + old[start + len(value) :]
-    db.set_string(key, new, keep_ttl=True, raw=True)
-    return len(new)
+    db.patch_string(key, start, value)
+    return max(length, start + len(value))
 
 
 @command("INCR", arity=2, keys=FIRST_KEY, flags=WRITE | DENYOOM | FAST)

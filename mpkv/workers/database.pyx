@@ -12,8 +12,8 @@ from mpkv.sharding cimport SLOTS, key_slot
 from mpkv.types.table cimport reversed_prefix, scan_t, table_scan, table_scan_next, table_t, word_piece
 from mpkv.types.aggregate cimport HASH, LIST, SET, STRING, ZSET, handle_on, native_encoding, type_name
 from mpkv.workers.entry cimport (
-    EXPIRES, INTEGER, MODIFIED, RAW, entry_clock, entry_encoding, entry_expire_at, entry_expiry, 
-    entry_memory, entry_native, entry_t, entry_type, key_of, string_of,
+    EXPIRES, INTEGER, MODIFIED, RAW, SCRATCH_SIZE, entry_clock, entry_encoding, entry_expire_at, entry_expiry,
+    entry_memory, entry_native, entry_string, entry_t, entry_type, key_of, patch_raw, string_of,
 )
 from mpkv.workers.keyspace cimport SLOTS_PER_GROUP, again, directory_t, keyspace_position
 
@@ -24,6 +24,14 @@ from mpkv import errors
 cdef enum:
     EMBSTR_MAX = 44             # Redis' OBJ_ENCODING_EMBSTR_SIZE_LIMIT
     RANDOM_TRIES = 100          # of RANDOMKEY to find a key that has not expired, as Redis
+
+
+cdef size_t _string_length(const entry_t* entry) noexcept nogil:
+    cdef char[SCRATCH_SIZE] scratch
+    cdef const char* data
+    cdef size_t size
+    entry_string(entry, scratch, &data, &size)
+    return size
 
 
 cdef str _encoding_name(const entry_t* entry):
@@ -93,6 +101,24 @@ cdef class Database:
         cdef entry_t* entry = self._for_read(key, STRING)
         return None if entry == NULL else string_of(entry)
 
+    def string_length_for_read(self, bytes key not None):
+        cdef entry_t* entry = self._for_read(key, STRING)
+        return None if entry == NULL else _string_length(entry)
+
+    def string_length_for_write(self, bytes key not None):
+        cdef entry_t* entry = self._for_write(key, STRING)
+        return None if entry == NULL else _string_length(entry)
+
+    def string_part(self, bytes key not None, size_t start, size_t end):
+        cdef entry_t* entry = self._find(key)
+        cdef char[SCRATCH_SIZE] scratch
+        cdef const char* data
+        cdef size_t size
+        if entry == NULL:
+            return b""
+        entry_string(entry, scratch, &data, &size)
+        return data[min(start, size):min(end, size)] if start < end else b""
+
     def hash_for_read(self, bytes key not None):
         cdef entry_t* entry = self._for_read(key, HASH)
         return None if entry == NULL else handle_on(entry_type(entry), entry_native(entry))
@@ -153,6 +179,18 @@ cdef class Database:
         if failed:
             raise again(errors.OUT_OF_MEMORY)
         self.keyspace.string_changed(self.index, key, len(key))
+
+    def patch_string(self, bytes key not None, size_t offset, bytes value not None):
+        cdef entry_t* entry = self._find(key)
+        cdef bytes old
+        if entry != NULL and entry_encoding(entry) == RAW:
+            if not patch_raw(entry, offset, value, len(value)):
+                raise again(errors.OUT_OF_MEMORY)
+            self.keyspace.string_changed(self.index, key, len(key))
+            return
+        old = b"" if entry == NULL else string_of(entry)
+        value = old[:offset].ljust(offset, b"\0") + value + old[offset + len(value):]
+        self.set_string(key, value, keep_ttl=True, raw=True)
 
     def changed(self, bytes key not None, unsigned times=1):
         self.keyspace._changed(self.index, key_slot(key, len(key)), key, len(key), times)

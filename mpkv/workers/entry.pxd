@@ -148,6 +148,10 @@ cdef entry_t* without_expiry(entry_t* entry) noexcept nogil
 cdef void free_entry(entry_t* entry) noexcept nogil
 cdef void free_block(entry_t* entry) noexcept nogil         # without its value, which lives on
 
+# Overwrite a RAW string from an offset on, which may be behind its end; what is between becomes zeroes. False without
+# memory, and nothing changed
+cdef bint patch_raw(entry_t* entry, size_t offset, const char* patch, size_t size) noexcept nogil
+
 cdef inline bint rewrite_entry(entry_t* entry, uint32_t meta, const char* value, size_t value_size,
                           int64_t integer) noexcept nogil:
     """Give an entry a new value where the old one is; False if it does not have the shape and size for it."""

@@ -17,13 +17,15 @@ again when the entry has moved: giving a key an expiry and taking it away moves 
 """
 
 from libc.stdint cimport INT64_MAX
-from libc.string cimport memcpy, memmove
+from libc.string cimport memcpy, memmove, memset
 
-from mpkv.types.allocator cimport STRINGS, allocate, reallocate, release
+from mpkv.types.allocator cimport STRINGS, allocate, block_resize, block_room, reallocate, release
 from mpkv.types.aggregate cimport native_copy, native_free
 
 cdef enum:
     INTEGER_TEXT_MAX = 20       # -9223372036854775808
+    SPARE_SHARE = 4             # a large string that grows in place gets room for a quarter more …
+    SPARE_MAX = 1 << 20         # … but no more than that, as in Redis
 
 
 # --- Reading --------------------------------------------------------------------------------------------------------
@@ -99,6 +101,22 @@ cdef raw_t* _new_raw(const char* data, size_t size) noexcept nogil:
         raw.size = size
         memcpy(raw + 1, data, size)
     return raw
+
+
+cdef bint patch_raw(entry_t* entry, size_t offset, const char* patch, size_t size) noexcept nogil:
+    cdef raw_t* raw = entry_raw(entry)
+    cdef size_t end = max(raw.size, offset + size)
+    if sizeof(raw_t) + end > block_room(raw):
+        raw = <raw_t*>block_resize(raw, sizeof(raw_t) + end + min(end // SPARE_SHARE, <size_t>SPARE_MAX), STRINGS)
+        if raw == NULL:
+            return False
+        entry_words(entry)[0] = <uint64_t>raw
+    if offset > raw.size:
+        memset(<char*>(raw + 1) + raw.size, 0, offset - raw.size)
+    memcpy(<char*>(raw + 1) + offset, patch, size)
+    raw.size = end
+    entry.meta |= MODIFIED
+    return True
 
 
 cdef entry_t* _new_entry(uint32_t meta, const char* key, size_t size, size_t value_size) noexcept nogil:

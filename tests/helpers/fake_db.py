@@ -356,6 +356,24 @@ class FakeDb:
     def string_for_read(self, key: bytes) -> bytes | None:
         return self._value(key, "string", reading=True)
 
+    def string_length_for_read(self, key: bytes) -> int | None:
+        value = self.string_for_read(key)
+        return None if value is None else len(value)
+
+    def string_length_for_write(self, key: bytes) -> int | None:
+        value = self.string_for_write(key)
+        return None if value is None else len(value)
+
+    def string_part(self, key: bytes, start: int, end: int) -> bytes:
+        found = self._find(key)
+        return b"" if found is None else found.value[start:end]
+
+    def patch_string(self, key: bytes, offset: int, value: bytes) -> None:
+        found = self._find(key)
+        old = b"" if found is None else found.value
+        new = old[:offset].ljust(offset, b"\0") + value + old[offset + len(value) :]
+        self.set_string(key, new, keep_ttl=True, raw=True)
+
     def hash_for_read(self, key: bytes) -> FakeHash | None:
         return self._value(key, "hash", reading=True)
 

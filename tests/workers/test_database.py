@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+import time
 from typing import Any
 
 import pytest
@@ -447,3 +449,53 @@ def test_the_database_tells_its_place() -> None:
     keyspace.now_ms = NOW_MS
     db = keyspace.database(4)
     assert (db.index, db.databases, db.now_ms, db.shard, db.shards) == (4, 5, NOW_MS, 1, 3)
+
+
+# ---- strings that are changed in place
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_patched_strings_are_what_bytes_would_be(db: Any, seed: int) -> None:
+    chance = random.Random(seed)
+    model = b"start"
+    db.set_string(b"k", model)
+    db.set_expire_at(b"k", NOW_MS + 1000)
+    for _ in range(300):
+        offset = len(model) if chance.random() < 0.5 else chance.randrange(len(model) + 100)
+        patch = chance.randbytes(chance.choice((0, 1, 40, 700)))
+        if patch or offset <= len(model):
+            db.patch_string(b"k", offset, patch)
+            model = model[:offset].ljust(offset, b"\0") + patch + model[offset + len(patch) :]
+        assert db.string_for_read(b"k") == model
+        assert db.string_length_for_read(b"k") == len(model)
+        start = chance.randrange(len(model) + 10)
+        assert db.string_part(b"k", start, start + 50) == model[start : start + 50]
+    assert len(model) > 10_000
+    assert db.encoding_of(b"k") == "raw"
+    assert db.expire_at(b"k") == NOW_MS + 1000
+
+
+def test_appending_to_a_large_string_does_not_copy_it(db: Any) -> None:
+    size = 20 << 20
+    db.set_string(b"k", b"x" * size)
+    db.patch_string(b"k", size, b"y")
+    began = time.thread_time_ns()
+    for at in range(1, 1001):
+        db.patch_string(b"k", size + at, b"y")
+    # Copied once each they would take some 5 s
+    assert time.thread_time_ns() - began < 500_000_000
+    assert db.string_part(b"k", size - 1, size + 2000) == b"x" + b"y" * 1001
+    assert db.memory_of(b"k") < size + (2 << 20)
+
+
+def test_a_string_stays_as_it_was_if_there_is_no_memory_for_its_patch(db: Any) -> None:
+    for size in (10, 1020, 5000):
+        value = b"v" * size
+        db.set_string(b"k", value)
+        allocator.fail_after(0)
+        try:
+            with pytest.raises(CommandError, match="OOM"):
+                db.patch_string(b"k", size, b"more" * 5000)
+        finally:
+            allocator.fail_after(None)
+        assert db.string_for_read(b"k") == value
