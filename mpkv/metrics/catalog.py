@@ -265,7 +265,7 @@ _PERSISTENCE = _fields(
     ("rdb_last_bgsave_time_sec", _last_duration_seconds, "rdb_last_bgsave_duration_sec"),
     ("rdb_current_bgsave_time_sec", lambda r: _seconds_since(r, "snapshot_started_ms"),
      "rdb_current_bgsave_duration_sec"),
-    ("rdb_saves", _count("snapshot_saves"), "rdb_saves_total", "counter"),
+    ("rdb_saves", _count("snapshot_saves"), "rdb_saves_total"),
     ("rdb_last_cow_size", _count("cow_last_bytes"), "rdb_last_cow_size_bytes"),
     ("rdb_last_load_keys_expired", _count("load_keys_expired"), "rdb_last_load_expired_keys"),
     ("rdb_last_load_keys_loaded", _count("load_keys_loaded"), "rdb_last_load_loaded_keys"),

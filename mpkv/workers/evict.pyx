@@ -113,6 +113,15 @@ cdef class Evictor:
         """For the moments without a command."""
         self.relieve()
 
+    def note_time(self) -> None:
+        """From time to time: another shard, or a new limit, may have made an end of being over it.
+
+        That it begins is noted where one has tried to make room in vain: a write may well leave a little too much for
+        the next one to find.
+        """
+        if not self.is_over:
+            self._note_exceeded(False)
+
     def look_around(self) -> None:
         """Tell the other shards how bad this one's best candidate is, from time to time and before it is needed: who
         hears nothing deletes keys of its own."""

@@ -21,10 +21,10 @@ from mpkv.buffer cimport Buffer, buffer_append, buffer_free
 from mpkv.resp.encoder cimport encode
 from mpkv.shm.board cimport (
     ALLOCATOR_ACTIVE, ALLOCATOR_RESIDENT, BATCH_COMMANDS, BATCH_EXECUTE_NANOSECONDS, DIRTY, EVENTLOOP_CYCLES,
-    EVENTLOOP_NANOSECONDS, EVICTED_KEYS, EVICTION_EXCEEDED_MS, EVICTION_EXCEEDING_MS, EXPIRED_KEYS, KEYSPACE_HITS,
-    KEYSPACE_MISSES, LAZYFREED_OBJECTS, LAZYFREE_PENDING, LINK_IN_BATCHES, LINK_IN_BYTES, LINK_OUT_BATCHES,
-    LINK_OUT_BYTES, QUEUE_WAIT_NANOSECONDS, TOTAL_BLOCKING_KEYS, TOTAL_WATCHED_KEYS, USED_MEMORY, USED_MEMORY_OVERHEAD,
-    USED_MEMORY_PEAK, USED_MEMORY_STRINGS, monotonic_ns, waited_ns,
+    EVENTLOOP_NANOSECONDS, EVICTED_KEYS, EXPIRED_KEYS, KEYSPACE_HITS, KEYSPACE_MISSES, LAZYFREED_OBJECTS,
+    LAZYFREE_PENDING, LINK_IN_BATCHES, LINK_IN_BYTES, LINK_OUT_BATCHES, LINK_OUT_BYTES, QUEUE_WAIT_NANOSECONDS,
+    TOTAL_BLOCKING_KEYS, TOTAL_WATCHED_KEYS, USED_MEMORY, USED_MEMORY_OVERHEAD, USED_MEMORY_PEAK, USED_MEMORY_STRINGS,
+    monotonic_ns, waited_ns,
 )
 from mpkv.types.allocator cimport TABLES, usage, usage_t, used_by
 from mpkv.wire cimport (
@@ -162,9 +162,6 @@ cdef class Executor:
         self.block.set_total(KEYSPACE_MISSES, keyspace.misses)
         self.block.set_total(EXPIRED_KEYS, keyspace.expired)
         self.block.set_total(EVICTED_KEYS, keyspace.evicted)
-        if self.evictor.limit:
-            self.block.set_total(EVICTION_EXCEEDED_MS, self.evictor.exceeded_ms)
-            self.block.set(EVICTION_EXCEEDING_MS, self.evictor.exceeding_ms)
         self.block.set_total(LAZYFREED_OBJECTS, keyspace.lazy.freed)
         self.block.set(LAZYFREE_PENDING, keyspace.lazy.pending)
         self.block.set(DIRTY, keyspace.dirty - self.saved_dirty)

@@ -232,10 +232,13 @@ class Worker:
     def publish(self) -> None:
         """Bring the board up to date."""
         self.executor.publish()
-        block, cycle = self.block, self.expire_cycle
+        block, cycle, evictor = self.block, self.expire_cycle, self.evictor
         block.put("expired_stale_permyriad", int(cycle.expired_stale_perc * 100))
         block.put_total("expired_time_cap_reached", cycle.expired_time_cap_reached)
         block.put_total("expire_cycle_nanoseconds", cycle.nanoseconds)
+        evictor.note_time()
+        block.put_total("eviction_exceeded_ms", evictor.exceeded_ms)
+        block.put("eviction_exceeding_ms", evictor.exceeding_ms)
         block.put_total("link_discarded", self.link.discarded)
 
     def _listen(self) -> None:

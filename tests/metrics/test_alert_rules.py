@@ -121,6 +121,9 @@ CASES = {
          "redis_total_system_memory_bytes": steady(1000)},
         {"redis_memory_used_bytes": steady(95), "redis_memory_max_bytes": steady(0),
          "redis_total_system_memory_bytes": steady(1000)}),
+    "MpkvAboveMaxmemory": Case(
+        {"redis_current_eviction_exceeded_time_ms": steady(11_000)},
+        {"redis_current_eviction_exceeded_time_ms": brief(0, 11_000, 34, 1)}),
     "MpkvMachineMemoryNearlyFull": Case(
         {"redis_memory_used_rss_bytes": steady(95), "redis_total_system_memory_bytes": steady(100)},
         {"redis_memory_used_rss_bytes": steady(85), "redis_total_system_memory_bytes": steady(100)}),
@@ -224,6 +227,20 @@ def test_an_alert_fires(promtool: str, tmp_path: Path, alert: str) -> None:
 def test_an_alert_keeps_silent(promtool: str, tmp_path: Path, alert: str) -> None:
     case = CASES[alert]
     assert not firing(promtool, tmp_path, alert, case.silent, at=case.at_minutes, expected=0)
+
+
+@pytest.mark.parametrize(
+    ("policy", "limit", "fires"), [("noeviction", 100, 1), ("allkeys-lru", 100, 0), ("allkeys-lru", 0, 1)]
+)
+def test_only_of_a_cache_with_a_limit_a_full_memory_is_expected(
+    promtool: str, tmp_path: Path, policy: str, limit: int, fires: int
+) -> None:
+    series = {
+        "redis_memory_used_bytes": steady(95), "redis_memory_max_bytes": steady(limit),
+        "redis_total_system_memory_bytes": steady(100),
+        f'redis_instance_info{{maxmemory_policy="{policy}"}}': steady(1),
+    }  # fmt: skip
+    assert not firing(promtool, tmp_path, "MpkvMemoryNearlyFull", series, at=END_MINUTES, expected=fires)
 
 
 def test_the_check_sees_an_alert_that_fires_where_none_should(promtool: str, tmp_path: Path) -> None:

@@ -237,13 +237,17 @@ def loaded(server: Server) -> Iterator[Callable[[], None]]:
         end()
 
 
+#: Some rules look at nothing else.
+CACHE = {"maxmemory": "1gb", "maxmemory_policy": "allkeys-lru"}
+
+
 @pytest.fixture(scope="module")
 def scraped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
     """A Prometheus that has scraped two shards under load, which goes on."""
     port = free_port()
     folder = tmp_path_factory.mktemp("prometheus")
     with (
-        leaving_nothing(2, metrics_port=port, maxmemory="1gb", slowlog_log_slower_than=50) as server,
+        leaving_nothing(2, metrics_port=port, slowlog_log_slower_than=50, **CACHE) as server,
         loaded(server) as end_load,
         prometheus(folder, port) as made,
     ):

@@ -142,6 +142,23 @@ def test_keys_go_and_no_write_is_refused(client: redis.Redis, policy: str) -> No
     assert used(client) > LIMIT * 0.9, "no more goes than must"
 
 
+def test_time_over_the_limit_is_that_of_the_clock_and_ends_with_it(client: redis.Redis) -> None:
+    set_many(client, 0, 2000)
+    before_ms = client.info("stats")["total_eviction_exceeded_time"]
+    began = time.monotonic()
+    client.config_set("maxmemory", used(client) // 2)
+    settle(lambda: client.info("stats")["current_eviction_exceeded_time"] > 500)
+    # No shard is told anything from here on: each has to find out
+    client.config_set("maxmemory-policy", "allkeys-random")
+    settle(lambda: client.info("stats")["current_eviction_exceeded_time"] == 0)
+    took_ms = (time.monotonic() - began) * 1000
+    assert 500 < client.info("stats")["total_eviction_exceeded_time"] - before_ms <= took_ms, "as often as shards"
+    client.config_set("maxmemory-policy", "noeviction", "maxmemory", used(client) // 2)
+    settle(lambda: client.info("stats")["current_eviction_exceeded_time"] > 0)
+    client.config_set("maxmemory", 0)
+    settle(lambda: client.info("stats")["current_eviction_exceeded_time"] == 0)
+
+
 def test_volatile_policies_refuse_when_nothing_may_go(client: redis.Redis) -> None:
     client.config_set("maxmemory-policy", "volatile-lru")
     set_many(client, 0, 2000)

@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from fnmatch import fnmatchcase as fnmatch
 from pathlib import Path
 from typing import Final, NamedTuple
 from urllib.request import urlopen
@@ -226,6 +227,26 @@ def test_every_reason_is_needed(watched: Watched) -> None:
     unneeded = {start for start in NOT_OURS if not any(name.startswith(start) for name in theirs)}
     assert unneeded <= OF_LATER_RELEASES
     assert [name for name in ours if name.startswith(tuple(NOT_OURS))] == []
+
+
+def names_of_the_guide() -> dict[str, str]:
+    """What docs/operating.md says is not there, as patterns -> why."""
+    text = (Path(__file__).parents[2] / "docs" / "operating.md").read_text()
+    rows = text.partition("**Names of redis_exporter that are not there**")[2].partition("## ")[0]
+    cells = re.findall(r"^\| (`[^|]+) \| ([^|]+) \|$", rows, re.MULTILINE)
+    return {f"redis_{name}": why for names, why in cells for name in re.findall(r"`([^`]+)`", names)}
+
+
+def test_the_guide_says_what_is_not_there(watched: Watched) -> None:
+    patterns = names_of_the_guide()
+    assert len(patterns) > 40
+    theirs = scrape(watched.exporter_port).types
+    ours = scrape(watched.metrics_port).types
+    missing = [name for name in theirs if name.startswith("redis_") and name not in ours]
+    assert len(missing) > 5
+    unsaid = [name for name in missing if not any(fnmatch(name, pattern) for pattern in patterns)]
+    assert unsaid == []
+    assert [name for name in ours if any(fnmatch(name, pattern) for pattern in patterns)] == []
 
 
 def test_a_disagreement_is_found(watched: Watched) -> None:

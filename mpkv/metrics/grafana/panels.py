@@ -177,6 +177,11 @@ _MEMORY = Row("Memory", (
           Unit.EVENTS_PER_SECOND,
           (Query(rate("redis_expired_keys_total{@server}"), "expired {{instance}}"),
            Query(rate("redis_evicted_keys_total{@server}"), "evicted {{instance}}")), width=12),
+    Panel("Above maxmemory", "For how long now. A moment is nothing; it grows where nothing may be evicted, and writes "
+          "are refused, or where more is written than can be evicted.", Unit.TIME_SPAN,
+          (Query("redis_current_eviction_exceeded_time_ms{@server} / 1000"),), width=12),
+    Panel("Deleted and not yet freed", "Large values go by and by, between commands; until then they count as used.",
+          Unit.NUMBER, (Query("redis_lazyfree_pending_objects{@server}"),), width=12),
 ))
 
 _PERSISTENCE = Row("Persistence", (
