@@ -384,7 +384,7 @@ cdef size_t purge() noexcept nogil:
         if span != NULL and span.live == 0:
             _close_span(&_classes[number], span)
     _bare_some(<size_t>-1)
-    heap_trim(<size_t>-1)
+    heap_trim(<size_t>-1, True)
     malloc_trim(0)
     usage(&after)
     return before.resident - after.resident
@@ -416,7 +416,7 @@ def trim() -> bool:
 def decay() -> None:
     """Give some of what is kept to the system: called ten times a second, it has given nearly all back after three."""
     _bare_some(min(_spans_kept // DECAY_SHARE + (_spans_kept != 0), <size_t>BARED_MOST))
-    heap_trim(TRIMMED_BLOCKS)
+    heap_trim(TRIMMED_BLOCKS, False)
 
 
 # For tests

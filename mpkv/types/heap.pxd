@@ -27,7 +27,7 @@ cdef struct heap_totals_t:
     size_t resident             # pages that are there, about, but for large pieces
 
 cdef heap_totals_t heap_totals() noexcept nogil
-# Give free pages to the system, of at most so many free blocks
-cdef void heap_trim(size_t blocks) noexcept nogil
+# Give free pages to the system, of at most so many free blocks; `thoroughly`: of small ones too
+cdef void heap_trim(size_t blocks, bint thoroughly) noexcept nogil
 # NULL, or which rule is broken
 cdef const char* heap_check() noexcept nogil

@@ -408,15 +408,16 @@ cdef heap_totals_t heap_totals() noexcept nogil:
     return totals
 
 
-cdef void heap_trim(size_t blocks) noexcept nogil:
+cdef void heap_trim(size_t blocks, bint thoroughly) noexcept nogil:
+    cdef size_t least = 2 * PAGE if thoroughly else DIRTY_MIN   # smaller ones may have no whole page
     cdef int level = LEVELS - 1, number
     cdef block_t* block
-    while level > 4 and blocks:             # from the largest ones down to those of DIRTY_MIN, about
+    while level > 4 and blocks:             # from the largest ones down to those of a page
         if _filled[level]:
             for number in range(LISTS - 1, -1, -1):
                 block = _lists[level][number]
                 while block != NULL and blocks:
-                    if _size(block) >= DIRTY_MIN and block.dirty >= DIRTY_MIN // 2:
+                    if _size(block) >= least and block.dirty >= least // 2:
                         _clean(block)
                         blocks -= 1
                     block = block.next

@@ -8,6 +8,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
 
@@ -237,3 +238,81 @@ def test_redis_cli_finds_the_largest_keys(
         assert "Sampled 10 keys" in summary
         for kind in sorted(KINDS):
             assert re.search(rf"Biggest\s+{kind}\s+found '\"large {kind}\"' has [1-9]\d* ", summary)
+
+
+# -- what the kernel says
+
+
+def held_bytes(server: Server) -> int:
+    """The proportional set size of all workers."""
+    total = 0
+    for role, pid in server.processes().items():
+        if "worker" in role:
+            text = Path(f"/proc/{pid}/smaps_rollup").read_text()
+            total += int(re.search(r"^Pss: +(\d+) kB", text, re.MULTILINE)[1]) * 1024  # type: ignore[index]
+    return total
+
+
+def write_many(client: redis.Redis, kind: str, first: int, end: int) -> None:
+    pipe = client.pipeline(transaction=False)
+    for number in range(first, end):
+        fill(pipe, kind, f"{kind}:{number}", 300 if kind == "string" else 40)
+    pipe.execute()
+
+
+@pytest.fixture(scope="module")
+def fresh() -> Iterator[Server]:
+    with leaving_nothing(2) as server:
+        yield server
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS))
+def test_what_the_kernel_counts_is_at_most_a_little_more_than_what_is_accounted(fresh: Server, kind: str) -> None:
+    with redis.Redis.from_url(fresh.url) as client:
+        write_many(client, kind, 0, 2000)
+        client.memory_purge()
+        held, used = held_bytes(fresh), client.info("memory")["used_memory"]
+        for first in range(2000, 42_000, 2000):
+            write_many(client, kind, first, first + 2000)
+        grown = client.info("memory")["used_memory"] - used
+        assert grown > 12_000_000
+        assert held_bytes(fresh) - held <= 1.15 * grown
+        client.flushall()
+
+
+def test_memory_goes_back_when_data_goes_whatever_its_sizes_were(fresh: Server) -> None:
+    chance = random.Random(7)
+    with redis.Redis.from_url(fresh.url) as client:
+        client.flushall()
+        write_many(client, "string", 0, 1000)
+        client.memory_purge()
+        held = held_bytes(fresh)
+        for largest in (60, 500, 5000, 60_000):
+            pipe = client.pipeline(transaction=False)
+            count = (48 << 20) // largest
+            keys = [f"key:{number}" for number in range(min(count, 60_000))]
+            for key in keys:
+                pipe.set(key, b"v" * chance.randrange(largest // 2, largest))
+            pipe.execute()
+            grown = held_bytes(fresh) - held
+            assert grown > 2 << 20
+            chance.shuffle(keys)
+            for at in range(0, len(keys), 1000):
+                client.delete(*keys[at : at + 1000])
+            client.memory_purge()
+            assert held_bytes(fresh) - held < max(grown // 10, 4 << 20)
+
+
+def test_without_a_purge_it_goes_back_within_seconds(fresh: Server) -> None:
+    with redis.Redis.from_url(fresh.url) as client:
+        client.flushall()
+        client.memory_purge()
+        held = held_bytes(fresh)
+        for first in range(0, 80_000, 2000):
+            write_many(client, "string", first, first + 2000)
+        grown = held_bytes(fresh) - held
+        client.flushall()
+        deadline = time.monotonic() + 15
+        while held_bytes(fresh) - held > grown // 5:
+            assert time.monotonic() < deadline
+            time.sleep(0.2)

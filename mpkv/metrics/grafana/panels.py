@@ -170,13 +170,16 @@ _MEMORY = Row("Memory", (
           (Query("redis_memory_used_overhead_bytes{@server}", "overhead {{instance}}"),
            Query("redis_memory_used_dataset_bytes{@server}", "keys and values {{instance}}"),
            Query("mpkv_frontend_client_memory_bytes{@server}", "clients' buffers {{instance}}")), Kind.STACKED),
+    Panel("What the shards hold", "By type of the values; tables: what holds the keys together; between: free between "
+          "values, after random deletion; kept: empty pages that are given back by and by, or by MEMORY PURGE.",
+          Unit.BYTES, (Query("sum by (type) (mpkv_memory_bytes{@shards})", "{{type}}"),), Kind.STACKED),
     Panel("Keys", "By database.", Unit.NUMBER,
           (Query("sum by (db) (redis_db_keys{@server}) > 0", "{{db}}"),
-           Query("sum by (db) (redis_db_keys_expiring{@server}) > 0", "{{db}} with an expiry")), width=12),
+           Query("sum by (db) (redis_db_keys_expiring{@server}) > 0", "{{db}} with an expiry"))),
     Panel("Expired and evicted", "Expired: their time was over. Evicted: there was no room for them.",
           Unit.EVENTS_PER_SECOND,
           (Query(rate("redis_expired_keys_total{@server}"), "expired {{instance}}"),
-           Query(rate("redis_evicted_keys_total{@server}"), "evicted {{instance}}")), width=12),
+           Query(rate("redis_evicted_keys_total{@server}"), "evicted {{instance}}"))),
     Panel("Above maxmemory", "For how long now. A moment is nothing; it grows where nothing may be evicted, and writes "
           "are refused, or where more is written than can be evicted.", Unit.TIME_SPAN,
           (Query("redis_current_eviction_exceeded_time_ms{@server} / 1000"),), width=12),
