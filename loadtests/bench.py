@@ -18,7 +18,19 @@ from pathlib import Path
 from typing import Final
 
 import hiredis
-from side_by_side import eviction, footprint, latency, memory, processes, report, servers, snapshot, throughput, turns
+from side_by_side import (
+    eviction,
+    footprint,
+    large,
+    latency,
+    memory,
+    processes,
+    report,
+    servers,
+    snapshot,
+    throughput,
+    turns,
+)  # fmt: skip
 from side_by_side.lines import LINES
 from side_by_side.progress import Progress
 from side_by_side.redis_benchmark import RunFailed
@@ -28,6 +40,7 @@ from side_by_side.settings import Settings
 #: Name -> (what it measures, how).
 SECTIONS: Final[dict[str, tuple[str, Callable[[Settings], Section]]]] = {
     "throughput": ("redis-benchmark's list: requests/s, p50, p99, CPU per request", throughput.measure),
+    "large": ("SET and GET of 16 KiB, 64 KiB and 1 MB: requests/s, CPU per request", large.measure),
     "latency": ("p50, p99 and p99.9 at the same fixed rate", latency.measure),
     "fairness": ("what one client with a deep pipeline leaves 49 others", latency.measure_fairness),
     "workers": ("two workers against one, on the whole list", throughput.measure_workers),

@@ -403,6 +403,10 @@ _PROCESSES = (
          "Worker processes; 0 = the cores this service may use, less one, at least 1"),
     _row("runtime-dir", _TEXT, "", "I", "Directory of internal sockets; empty = chosen automatically"),
     _row("link-rings", _YES_NO, "yes", "I", "Batches travel in shared memory; no = all through ZeroMQ"),
+    _row("large-value", Memory(1024), "16kb", "I",
+         "Words and replies of at least this size do not travel in batches but stay in shared pages"),
+    _row("large-value-pool", Memory(0, 4 << 30), "64mb", "I",
+         "Shared pages for large requests, and the same for each worker's large replies; 0 = none, all is in batches"),
     _row("hang-limit", Number(0, 86_400), "30", "I",
          "Seconds without heartbeat or processor time: then a process is killed and started again; 0 = never"),
     _row("restart-limit", Number(1, 10_000), "15", "I", "Deaths of one process within a minute: then it stays down"),
@@ -443,7 +447,7 @@ ALIASES: Final[dict[str, Directive]] = {row.alias: row for row in DIRECTIVES.val
 #: What only mpkv has.
 OWN: Final = frozenset({
     "workers", "metrics-port", "metrics-bind", "runtime-dir", "client-max-inflight", "worker-max-inflight",
-    "link-rings", "restart-limit", "hang-limit",
+    "link-rings", "large-value", "large-value-pool", "restart-limit", "hang-limit",
     "log-format", "hide-user-data-from-log", "debug-disable-intents", "debug-ignore-epoch",
 })  # fmt: skip
 

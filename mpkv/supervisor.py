@@ -95,7 +95,9 @@ class Supervisor:
     def __init__(self, config: Config, manager: ServiceManager | None = None) -> None:
         self.config = config
         self.shards = config.worker_count()
-        self.segment = Segment.create(self.shards, list(spec.load()), databases=config.databases)
+        self.segment = Segment.create(
+            self.shards, list(spec.load()), databases=config.databases, pool_bytes=config.large_value_pool
+        )
         self.board = Board(self.segment)
         self.block = self.board.supervisor
         self.reporter = Reporter(manager or ServiceManager(), self.board, config)

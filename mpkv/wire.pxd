@@ -4,6 +4,7 @@ from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from mpkv.buffer cimport Buffer
 from mpkv.resp.parser cimport arg_t
+from mpkv.shm.blobs cimport area_t
 
 cdef enum:
     BATCH_MAGIC = 0x6D706B76       # "mpkv"
@@ -48,6 +49,7 @@ cdef enum:
     FLAG_WATCHED = 8           # (EXEC) run only if no key that the client watches has changed
     FLAG_RESENT = 16           # was sent to an earlier incarnation
     FLAG_FIRST = 32            # the only part, or the first of several: the one that counts as a call
+    FLAG_REFERS = 64           # some of its words lie in shared pages: see REFERRED
 
 cdef struct request_t:
     uint32_t size              # of the whole envelope: a multiple of 8
@@ -64,6 +66,10 @@ cdef struct request_t:
     uint32_t queued_us         # when the frontend took it up: µs of the monotonic clock, modulo 2^32; 0 = not noted
     # then argc × uint32_t sizes, then the words' bytes, then padding
 
+cdef enum:
+    # of a word's size, with FLAG_REFERS: instead of the bytes there is their offset in the pages (uint64_t)
+    REFERRED = 0x80000000
+
 # What a reply envelope is
 cdef enum:
     REPLY = 0                  # the answer to the oldest unanswered request of the link
@@ -76,8 +82,13 @@ cdef enum:
 cdef struct reply_t:
     uint64_t number
     uint64_t size              # of the payload that follows, padded to 8
-    uint32_t kind
+    uint16_t kind
+    uint16_t refers            # 1: the payload is a reference_t to the bytes in shared pages
     uint32_t note_size         # of the note behind the padded payload; 0: there is none
+
+cdef struct reference_t:
+    uint64_t offset
+    uint64_t size
 
 # The note on a command that took long enough for the slow log or the latency monitor
 cdef struct note_t:
@@ -90,20 +101,28 @@ cdef struct note_t:
 cdef inline size_t padded(size_t size) noexcept nogil:
     return (size + 7) & ~<size_t>7
 
-# The note of a reply that has one.
-cdef inline const note_t* note_of(const reply_t* head, const char* payload) noexcept nogil:
-    return <const note_t*>(payload + padded(head.size))
+# The note of a reply that has one; `behind`: where `next_reply` has stepped to.
+cdef inline const note_t* note_of(const reply_t* head, const char* behind) noexcept nogil:
+    return <const note_t*>(behind - head.note_size)
 
 cdef int begin_batch(Buffer* batch) noexcept nogil
 cdef int pack_request(Buffer* batch, const request_t* head, const arg_t* words) noexcept nogil
+cdef int pack_referring(
+    Buffer* batch, const request_t* head, const arg_t* words, const area_t* pages, size_t least
+) noexcept nogil
 cdef int pack_nested(
     Buffer* batch, const request_t* head, const char* requests, size_t size, size_t count
 ) noexcept nogil
 cdef size_t begin_reply(Buffer* batch) noexcept nogil
 cdef int end_reply(Buffer* batch, size_t at, uint64_t number, uint32_t kind) noexcept nogil
+cdef int refer_reply(Buffer* batch, size_t at, uint64_t offset, uint64_t size) noexcept nogil
 cdef int add_note(Buffer* batch, size_t at, const note_t* note) noexcept nogil
 cdef int open_batch(const char* data, size_t size, batch_t* head) noexcept nogil
 cdef bytes clip_words(const arg_t* words, size_t argc)
-cdef bytes clip_request(const char* envelope)
-cdef int next_request(const char** at, const char* end, request_t* head, arg_t** words, size_t* room) noexcept nogil
-cdef int next_reply(const char** at, const char* end, reply_t* head, const char** payload) noexcept nogil
+cdef bytes clip_request(const char* envelope, const area_t* pages)
+cdef int next_request(
+    const char** at, const char* end, request_t* head, arg_t** words, size_t* room, const area_t* pages
+) noexcept nogil
+cdef int next_reply(
+    const char** at, const char* end, reply_t* head, const char** payload, const area_t* pages
+) noexcept nogil

@@ -2,17 +2,20 @@
 
 A batch is one ZeroMQ message: a header (`batch_t`) and envelopes back to back, each padded to 8 bytes, numbers in the
 machine's own byte order (both ends are on one machine). Requests carry a command's number and its words with the sizes
-in front, so that a worker needs no second parse; replies carry RESP that is ready for the client.
+in front, so that a worker needs no second parse; replies carry RESP that is ready for the client. Large words and large
+replies stay in shared pages (`mpkv.shm.blobs`), and the envelope says where: whoever reads it gets the same pointers.
 
 Both ends trust each other no further than a bug would reach: a batch whose sizes do not add up is refused whole, which
 is a fault of ours.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from libc.stdint cimport uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport free, realloc
 from libc.string cimport memcpy, memset
 
 from mpkv.buffer cimport buffer_append, buffer_free, buffer_reserve
+from mpkv.shm.blobs cimport lies_in, resolve
 
 cdef struct clipped_t:              # words for the slow log: this, a place for each that is shown, their bytes
     uint32_t argc, shown
@@ -62,6 +65,46 @@ cdef int pack_request(Buffer* batch, const request_t* head, const arg_t* words) 
     return 0
 
 
+cdef int pack_referring(
+    Buffer* batch, const request_t* head, const arg_t* words, const area_t* pages, size_t least
+) noexcept nogil:
+    """The same, with references to words of at least so many bytes that lie in shared pages."""
+    cdef request_t outer = head[0]
+    cdef size_t argc = head.argc
+    cdef size_t body = argc * sizeof(uint32_t)
+    cdef size_t i
+    cdef uint64_t offset
+    cdef bint referred
+    cdef char* to
+    cdef uint32_t* sizes
+    for i in range(argc):
+        if words[i].size >= <uint32_t>REFERRED:       # so large that its size would look like that of a reference
+            return pack_request(batch, head, words)
+        referred = words[i].size >= least and lies_in(pages, words[i].data)
+        body += sizeof(offset) if referred else words[i].size
+    body = padded(sizeof(request_t) + body)
+    if body >> 32 or buffer_reserve(batch, body) < 0:
+        return -1
+    outer.size = <uint32_t>body
+    outer.flags = outer.flags | FLAG_REFERS
+    to = batch.data + batch.size
+    memcpy(to, &outer, sizeof(request_t))
+    sizes = <uint32_t*>(to + sizeof(request_t))
+    to = <char*>(sizes + argc)
+    for i in range(argc):
+        if words[i].size >= least and lies_in(pages, words[i].data):
+            sizes[i] = <uint32_t>words[i].size | <uint32_t>REFERRED
+            offset = words[i].data - pages.base
+            memcpy(to, &offset, sizeof(offset))
+            to += sizeof(offset)
+        else:
+            sizes[i] = <uint32_t>words[i].size
+            memcpy(to, words[i].data, words[i].size)
+            to += words[i].size
+    batch.size += body
+    return 0
+
+
 cdef int pack_nested(
     Buffer* batch, const request_t* head, const char* requests, size_t size, size_t count
 ) noexcept nogil:
@@ -97,9 +140,23 @@ cdef int end_reply(Buffer* batch, size_t at, uint64_t number, uint32_t kind) noe
     head = <reply_t*>(batch.data + at)
     head.number = number
     head.size = size
-    head.kind = kind
+    head.kind = <uint16_t>kind
+    head.refers = 0
     head.note_size = 0
     batch.size += padding
+    return 0
+
+
+cdef int refer_reply(Buffer* batch, size_t at, uint64_t offset, uint64_t size) noexcept nogil:
+    """Replace the payload of the reply that was completed last, which begins at `at`, by a reference; 0, -1 no
+    memory."""
+    cdef reference_t reference
+    reference.offset, reference.size = offset, size
+    batch.size = at + sizeof(reply_t)
+    if buffer_append(batch, <const char*>&reference, sizeof(reference)) < 0:
+        return -1
+    (<reply_t*>(batch.data + at)).size = sizeof(reference)
+    (<reply_t*>(batch.data + at)).refers = 1
     return 0
 
 
@@ -119,11 +176,15 @@ cdef int open_batch(const char* data, size_t size, batch_t* head) noexcept nogil
     return 0 if head.magic == BATCH_MAGIC else -1
 
 
-cdef int next_request(const char** at, const char* end, request_t* head, arg_t** words, size_t* room) noexcept nogil:
+cdef int next_request(
+    const char** at, const char* end, request_t* head, arg_t** words, size_t* room, const area_t* pages
+) noexcept nogil:
     """Read the envelope at `at` and step over it: 1; 0 at the end, -1 malformed, -2 no memory.
 
-    `words` grows (to `room` words) as needed and is the caller's to free; its words point into the batch. An EXEC's
-    words are not read: its requests lie at ``at - head.size + sizeof(request_t)``.
+    `words` grows (to `room` words) as needed and is the caller's to free; its words point into the batch, or into the
+    shared pages. An EXEC's words are not read: its requests lie at ``at - head.size + sizeof(request_t)``.
+
+    :param pages: NULL: there are none, and nothing may refer to them
     """
     cdef size_t left = end - at[0]
     cdef size_t i, offset
@@ -147,6 +208,8 @@ cdef int next_request(const char** at, const char* end, request_t* head, arg_t**
             room[0] = head.argc + 64
         sizes = <const uint32_t*>(at[0] + sizeof(request_t))
         offset = sizeof(request_t) + head.argc * sizeof(uint32_t)
+        if head.flags & FLAG_REFERS:
+            return _referring_words(at, head, words[0], sizes, offset, pages)
         for i in range(head.argc):
             if sizes[i] > head.size - offset:
                 return -1
@@ -157,10 +220,44 @@ cdef int next_request(const char** at, const char* end, request_t* head, arg_t**
     return 1
 
 
-cdef int next_reply(const char** at, const char* end, reply_t* head, const char** payload) noexcept nogil:
-    """Read the reply at `at` and step over it and its note: 1; 0 at the end, -1 malformed."""
+cdef int _referring_words(
+    const char** at, const request_t* head, arg_t* words, const uint32_t* sizes, size_t offset, const area_t* pages
+) noexcept nogil:
+    """The words of an envelope with references in it: 1, -1 malformed."""
+    cdef size_t i, size
+    cdef uint64_t place
+    for i in range(head.argc):
+        size = sizes[i] & ~<uint32_t>REFERRED
+        words[i].size = size
+        if sizes[i] & <uint32_t>REFERRED:
+            if pages == NULL or head.size - offset < sizeof(place):
+                return -1
+            memcpy(&place, at[0] + offset, sizeof(place))
+            words[i].data = resolve(pages, place, size)
+            if words[i].data == NULL:
+                return -1
+            offset += sizeof(place)
+        else:
+            if size > head.size - offset:
+                return -1
+            words[i].data = at[0] + offset
+            offset += size
+    at[0] += head.size
+    return 1
+
+
+cdef int next_reply(
+    const char** at, const char* end, reply_t* head, const char** payload, const area_t* pages
+) noexcept nogil:
+    """Read the reply at `at` and step over it and its note: 1; 0 at the end, -1 malformed.
+
+    `payload` and ``head.size`` are those of the bytes, wherever they lie.
+
+    :param pages: NULL: there are none, and nothing may refer to them
+    """
     cdef size_t left = end - at[0]
     cdef size_t body
+    cdef reference_t reference
     if left == 0:
         return 0
     if left < sizeof(reply_t):
@@ -173,6 +270,14 @@ cdef int next_reply(const char** at, const char* end, reply_t* head, const char*
     if head.note_size and head.note_size != sizeof(note_t):
         return -1
     payload[0] = at[0] + sizeof(reply_t)
+    if head.refers:
+        if pages == NULL or head.refers != 1 or head.size != sizeof(reference):
+            return -1
+        memcpy(&reference, payload[0], sizeof(reference))
+        payload[0] = resolve(pages, reference.offset, reference.size)
+        if payload[0] == NULL:
+            return -1
+        head.size = reference.size
     at[0] += sizeof(reply_t) + body + head.note_size
     return 1
 
@@ -218,7 +323,7 @@ cdef bytes clip_words(const arg_t* words, size_t argc):
     return clipped
 
 
-cdef bytes clip_request(const char* envelope):
+cdef bytes clip_request(const char* envelope, const area_t* pages):
     """The same of the words in a packed request of our own."""
     cdef const char* at = envelope
     cdef request_t head
@@ -226,7 +331,7 @@ cdef bytes clip_request(const char* envelope):
     cdef size_t room = 0
     memcpy(&head, at, sizeof(head))
     try:
-        if head.kind == EXEC or next_request(&at, at + head.size, &head, &words, &room) != 1:
+        if head.kind == EXEC or next_request(&at, at + head.size, &head, &words, &room, pages) != 1:
             return clip_words(NULL, 0)
         return clip_words(words, head.argc)
     finally:

@@ -33,7 +33,7 @@ from posix.types cimport sigset_t
 from posix.unistd cimport _exit, alarm, close, getpid, pause, read, write
 
 from mpkv.shm.board cimport Block, block_header_t, monotonic_ms
-from mpkv.wire cimport REQUEST, batch_t, request_t
+from mpkv.wire cimport FLAG_REFERS, REFERRED, REQUEST, batch_t, request_t
 
 import faulthandler
 
@@ -308,6 +308,16 @@ cdef void _write_words(const request_t* request) noexcept nogil:
         if at == WORDS_SHOWN:
             _line_of(b"Further arguments are not shown")
             break
+        if request.flags & FLAG_REFERS and sizes[at] & <uint32_t>REFERRED:
+            # in shared pages: what is there by now may be another request's
+            _text(b"Argument ")
+            _number(at + 1)
+            _text(b" (")
+            _number(sizes[at] ^ <uint32_t>REFERRED)
+            _text(b" bytes): in shared pages, not shown")
+            _end_line()
+            word += sizeof(uint64_t)
+            continue
         if word > end or sizes[at] > <size_t>(end - word):
             break
         _text(b"Argument ")

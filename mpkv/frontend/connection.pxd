@@ -32,6 +32,9 @@ cdef class Connection(Receiver):
     cdef Parser parser
     cdef Buffer input           # bytes not consumed yet: input.data[start:input.size]
     cdef size_t start
+    cdef uint32_t input_run     # the pages that `input` is; 0: memory of its own
+    cdef double input_since     # when these were taken
+    cdef size_t expects         # the next request may be as large as the last, which was large; 0: it was not
     cdef Buffer output
     cdef uint64_t group_end     # replies before this place leave together
     cdef bint noted             # in the router's list of connections with output
@@ -73,13 +76,19 @@ cdef class Connection(Receiver):
     cdef size_t _run(self, const char* data, size_t size) except? 0xFFFFFFFFFFFFFFFF
     cdef int _dispatch(self, arg_t* argv, size_t argc) except -1
     cdef int _keep(self, const char* data, size_t size) except -1
+    cdef bint _expects_large(self) noexcept
+    cdef bint _wants_pages(self, size_t left, size_t room) noexcept
+    cdef bint _read_into_pages(self, size_t room) noexcept
+    cdef int _leave_pages(self) except -1
+    cdef void _free_input(self) noexcept
     cdef int _emit(self, const char* data, size_t size) except -1
     cdef int _put_aside(self, uint64_t index, const char* data, size_t size) except -1
     cdef int _after_reply(self) except -1
     cdef int _answer(self, const char* data, size_t size) except -1
     cdef bint _is_over_its_share(self) noexcept
     cdef void _learn_window(self, size_t size) noexcept
-    cdef int _hand_over(self) except -1
+    cdef int _write_large(self, const char* data, size_t size) except -1
+    cdef int _hand_over(self, const char* data, size_t size) except -1
     cdef int _begin_group(self) noexcept
     cdef int _end_wait(self) except -1
     cdef int _update_reading(self) except -1

@@ -10,7 +10,9 @@ parsed; a request that outgrows the query-buffer limit closes it, and so does ou
 it is `stopped`, for any of the reasons in connection.pxd, nothing is parsed.
 
 All connections read into one shared buffer; bytes are copied only when a request is incomplete. An idle connection owns
-no buffers.
+no buffers. A large request is read into pages that its worker sees, as soon as it is known to be large, and a large
+reply is written from where the worker has put it. No client holds pages for long: what its socket does not take of a
+reply is copied, and so is a request that takes more than a moment to arrive.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
@@ -24,7 +26,8 @@ from mpkv.frontend.router cimport GENERAL, HOT_KEYS, HOT_PING, NOT_NOW, ROUTED, 
 from mpkv.resp.encoder cimport encode
 from mpkv.resp.parser cimport PARSE_ERROR, PARSE_MORE, PARSE_NOTHING, PARSE_REQUEST, Parser, arg_t
 from mpkv.shm.board cimport (
-    BACK_PRESSURE_PAUSES, TOTAL_NET_INPUT_BYTES, TOTAL_NET_OUTPUT_BYTES, TOTAL_READS_PROCESSED, TOTAL_WRITES_PROCESSED,
+    BACK_PRESSURE_PAUSES, LARGE_WITHOUT_ROOM, TOTAL_NET_INPUT_BYTES, TOTAL_NET_OUTPUT_BYTES, TOTAL_READS_PROCESSED,
+    TOTAL_WRITES_PROCESSED,
 )
 from mpkv.wire cimport BLOCKED, LATE, REPLY, note_t
 
@@ -38,6 +41,10 @@ cdef extern from "<sys/socket.h>" nogil:
     ssize_t send(int fd, const void* data, size_t size, int flags)
     int MSG_DONTWAIT, MSG_NOSIGNAL
 
+cdef extern from "<sys/ioctl.h>" nogil:
+    int ioctl(int fd, unsigned long request, ...)
+    unsigned long FIONREAD
+
 cdef enum:
     SHARED_BUFFER = 256 * 1024
     SLICE = 256                     # requests of one connection in one turn
@@ -48,9 +55,11 @@ cdef enum:
     SMALL_REPLY = 1000
     INPUT_PAUSE = 1024 * 1024       # unparsed bytes beyond which reading pauses while the connection is stopped
     UNAUTHENTICATED_INPUT = 1024 * 1024
+    MOST_ANNOUNCED = 4 << 20        # pages that are taken because of what was announced; more for what has arrived
     KEEP_BUFFER = 16 * 1024         # larger buffers are given back when empty
     OUTPUT_CHUNK = 1024 * 1024      # output is handed to the transport at the latest when it is that large
     MOST_HELD = 16 * 1024           # output that waits for the other replies of its group
+    LARGE_REPLY = 16 * 1024         # a system call of its own costs less than to gather it with others
     PING_NS = 1000                  # what a PING is said to take: looking at the clock would take longer
 
 # What ends by itself, soon: requests that were read wait for those before them
@@ -77,7 +86,7 @@ cdef class Connection(Receiver):
         self.protocol = 2
 
     def __dealloc__(self):
-        buffer_free(&self.input)
+        self._free_input()
         buffer_free(&self.output)
         self._drop_stash()
 
@@ -104,7 +113,7 @@ cdef class Connection(Receiver):
             self.closed = True
             self.stopped |= STOP_CLOSING
             self.server.closed(self)
-            buffer_free(&self.input)
+            self._free_input()
             buffer_free(&self.output)
 
     def eof_received(self):
@@ -138,17 +147,20 @@ cdef class Connection(Receiver):
     def get_buffer(self, sizehint):
         cdef size_t left = self.input.size - self.start
         cdef size_t room
-        if left == 0:
+        if left == 0 and self.input_run == 0 and not self._expects_large():
             return _shared_view
-        if self.start:
-            memmove(self.input.data, self.input.data + self.start, left)
-            self.input.size = left
-            self.start = 0
-        # Grows with what has arrived, never by what was announced
         room = self.parser.wanted if not self.stopped else 0
-        room = max(<size_t>16 * 1024, min(room, max(left, <size_t>64 * 1024)))
-        if buffer_reserve(&self.input, room) < 0:
-            raise MemoryError
+        if self.input_run == 0 or self.input.capacity - self.input.size < max(room, <size_t>1):
+            if not self._wants_pages(left, room) or not self._read_into_pages(left + room):
+                self._leave_pages()
+                if self.start:
+                    memmove(self.input.data, self.input.data + self.start, left)
+                    self.input.size = left
+                    self.start = 0
+                # Grows with what has arrived, never by what was announced
+                room = max(<size_t>16 * 1024, min(room, max(left, <size_t>64 * 1024)))
+                if buffer_reserve(&self.input, room) < 0:
+                    raise MemoryError
         return PyMemoryView_FromMemory(
             self.input.data + self.input.size, self.input.capacity - self.input.size, PyBUF_WRITE
         )
@@ -159,7 +171,7 @@ cdef class Connection(Receiver):
         self.router.block.add(TOTAL_NET_INPUT_BYTES, size)
         self.router.block.add(TOTAL_READS_PROCESSED, 1)
         self.last_active = self.router.seconds
-        if self.input.size == 0:
+        if self.input.size == 0 and self.input_run == 0:
             consumed = self._run(_shared, size) if not self.stopped else 0
             if consumed < <size_t>size and not self.closed:
                 self._keep(_shared + consumed, size - consumed)
@@ -175,7 +187,70 @@ cdef class Connection(Receiver):
             else:
                 self.router.schedule_flush()
 
+    cdef bint _expects_large(self) noexcept:
+        """Whether what the client sends next is read into pages from its first byte: its last request was large, and
+        something has come (nobody is to sit on pages and wait)."""
+        cdef int readable = 0
+        if self.expects == 0 or self.direct_fd < 0 or ioctl(self.direct_fd, FIONREAD, &readable) < 0 or not readable:
+            return False
+        return self._read_into_pages(self.expects)
+
+    cdef bint _wants_pages(self, size_t left, size_t room) noexcept:
+        """Whether the request of which `left` bytes are there and at least `room` are to come is large."""
+        if self.stopped or not self.authenticated:
+            return False
+        return room >= self.router.large or (self.input_run and left >= self.router.large)
+
+    cdef bint _read_into_pages(self, size_t room) noexcept:
+        """Have `input` lie in pages with so much room in all, and bring there what has been read; False: there are none
+        free."""
+        cdef size_t left = self.input.size - self.start
+        cdef uint32_t run
+        if self.router.pages is None:
+            return False
+        if left >= self.router.large:   # of one request with several large words each makes it longer
+            room = max(room, 2 * left)
+        room = min(room, max(<size_t>MOST_ANNOUNCED, 2 * left))
+        run = self.router.pages.take(room)
+        if run == 0:
+            self.router.block.add(LARGE_WITHOUT_ROOM, 1)
+            return False
+        if left:
+            memcpy(self.router.pages.data_of(run), self.input.data + self.start, left)
+        self._free_input()
+        self.input.data = self.router.pages.data_of(run)
+        self.input.capacity = self.router.pages.room_of(run)
+        self.input.size = left
+        self.input_run = run
+        self.input_since = self.router.seconds
+        return True
+
+    cdef int _leave_pages(self) except -1:
+        """Bring what has been read into memory of its own."""
+        cdef Buffer own
+        if self.input_run == 0:
+            return 0
+        memset(&own, 0, sizeof(own))
+        if buffer_append(&own, self.input.data + self.start, self.input.size - self.start) < 0:
+            raise MemoryError
+        self._free_input()
+        self.input = own
+        return 0
+
+    cdef void _free_input(self) noexcept:
+        if self.input_run:
+            self.router.pages.drop(self.input_run)
+            self.input_run = 0
+            memset(&self.input, 0, sizeof(self.input))
+        else:
+            buffer_free(&self.input)
+        self.start = 0
+
     cdef int _keep(self, const char* data, size_t size) except -1:
+        if self._wants_pages(0, self.parser.wanted) and self._read_into_pages(size + self.parser.wanted):
+            memcpy(self.input.data, data, size)
+            self.input.size = size
+            return 0
         if buffer_append(&self.input, data, size) < 0:
             raise MemoryError
         return 0
@@ -192,8 +267,8 @@ cdef class Connection(Receiver):
             self.start += consumed
             if self.start == self.input.size:
                 self.start = self.input.size = 0
-                if self.input.capacity > KEEP_BUFFER:
-                    buffer_free(&self.input)
+                if self.input_run or self.input.capacity > KEEP_BUFFER:
+                    self._free_input()
 
     cdef int _update_reading(self) except -1:
         cdef size_t left = self.input.size - self.start
@@ -263,6 +338,8 @@ cdef class Connection(Receiver):
         cdef const info_t* info
         cdef int routed
         cdef size_t i
+        cdef bint large = self.parser.consumed >= self.router.large
+        self.expects = self.parser.consumed if large else 0
         if (
             self.next_in - self.next_out >= self.window
             or self.in_flight_bytes > self.router.client_in_flight_limit
@@ -274,7 +351,8 @@ cdef class Connection(Receiver):
             if info != NULL and (info.arity == <int>argc or (info.arity < 0 and <int>argc >= -info.arity)):
                 if info.hot == HOT_KEYS:
                     routed = self.router.route(
-                        self, self.next_in, self.id, self.database, self.protocol == 3, info, argv, argc
+                        self, self.next_in, self.id, self.database, self.protocol == 3, info, argv, argc, large,
+                        self.input_run,
                     )
                     if routed == ROUTED:
                         self.next_in += 1
@@ -430,6 +508,8 @@ cdef class Connection(Receiver):
             if self.reply_mode == 3:
                 self.reply_mode = 0
                 return 0
+        if size >= LARGE_REPLY:
+            return self._write_large(data, size)
         if not self.noted:
             self.noted = True
             self.router.note_output(self)
@@ -539,38 +619,47 @@ cdef class Connection(Receiver):
         self.group_end = self.next_out      # it waits for no replies
         self.router.schedule_flush()
 
+    cdef int _write_large(self, const char* data, size_t size) except -1:
+        """Send a reply from where it lies, behind what has gathered."""
+        self._write()
+        if not self.closed:
+            self._hand_over(data, size)
+            if self.backed_up:
+                self.server.output_backed_up(self)
+        return 0
+
     def _write(self):
         if self.output.size and not self.closed:
-            self.bytes_out += self.output.size
-            self.router.block.add(TOTAL_NET_OUTPUT_BYTES, self.output.size)
-            self.router.block.add(TOTAL_WRITES_PROCESSED, 1)
-            self.last_active = self.router.seconds
-            self._hand_over()
+            self._hand_over(self.output.data, self.output.size)
             self.output.size = 0
             if self.output.capacity > KEEP_BUFFER:
                 buffer_free(&self.output)
             if self.backed_up:
                 self.server.output_backed_up(self)
 
-    cdef int _hand_over(self) except -1:
-        """Send the output at once if the transport has nothing queued; what the socket does not take is the transport's
-        to send.
+    cdef int _hand_over(self, const char* data, size_t size) except -1:
+        """Send output at once if the transport has nothing queued; what the socket does not take is the transport's to
+        send.
 
         A plain socket takes nearly every reply whole, and one system call is a third of what the way through the
         transport costs.
         """
         cdef ssize_t sent = 0
+        self.bytes_out += size
+        self.router.block.add(TOTAL_NET_OUTPUT_BYTES, size)
+        self.router.block.add(TOTAL_WRITES_PROCESSED, 1)
+        self.last_active = self.router.seconds
         if self.direct_fd >= 0 and not self.backed_up and (
             not self.queued or self.transport.get_write_buffer_size() == 0
         ):
             self.queued = False
-            sent = send(self.direct_fd, self.output.data, self.output.size, MSG_DONTWAIT | MSG_NOSIGNAL)
-            if sent == <ssize_t>self.output.size:
+            sent = send(self.direct_fd, data, size, MSG_DONTWAIT | MSG_NOSIGNAL)
+            if sent == <ssize_t>size:
                 return 0
             if sent < 0:                # no room, or the connection is broken: the transport will find out
                 sent = 0
         self.queued = True
-        self.transport.write(PyBytes_FromStringAndSize(self.output.data + sent, self.output.size - sent))
+        self.transport.write(PyBytes_FromStringAndSize(data + sent, size - sent))
         return 0
 
     def write_out(self) -> None:
@@ -650,6 +739,14 @@ def trim_idle(dict clients, double since) -> list:
             conn.parser.trim()
             idle.append(conn)
     return idle
+
+
+def leave_pages(dict clients, double since) -> None:
+    """Whose request has been arriving since then goes on in memory of its own: pages are for those who are quick."""
+    cdef Connection conn
+    for conn in clients.values():
+        if conn.input_run and conn.input_since < since and not conn.in_run:
+            conn._leave_pages()
 
 
 def survey(clients) -> tuple:

@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from mpkv import logs
-from mpkv.frontend.connection import Connection, survey, trim_idle
+from mpkv.frontend.connection import Connection, leave_pages, survey, trim_idle
 from mpkv.frontend.sessions import describe
 
 if TYPE_CHECKING:
@@ -17,6 +17,8 @@ logger = logging.getLogger(__name__)
 
 #: A client that has been silent for so many seconds gives back what it does not need for waiting.
 IDLE_S: Final = 1.0
+#: A large request that has been arriving for so many seconds makes room for others.
+ARRIVING_S: Final = 1.0
 #: For how long a client's large buffer is remembered in `client_recent_max_…`, in seconds.
 RECENT_S: Final = 8
 
@@ -69,6 +71,9 @@ class Limits:
         if now - self._last_look < 1:
             return
         self._last_look = now
+        if self._server.pages is not None:
+            leave_pages(self._server.clients, now - ARRIVING_S)
+            self._server.pages.give_back()
         for conn in trim_idle(self._server.clients, now - IDLE_S):
             if self._config.timeout and conn.last_active < now - self._config.timeout and conn.subscriptions is None:
                 logger.log(logs.VERBOSE, "Closing idle client")

@@ -5,6 +5,7 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 from mpkv.buffer cimport Buffer
 from mpkv.frontend.pending cimport Receiver
 from mpkv.resp.parser cimport arg_t
+from mpkv.shm.blobs cimport Pool
 from mpkv.shm.board cimport Block
 from mpkv.shm.ring cimport Ring
 from mpkv.wire cimport note_t, reply_t, request_t
@@ -16,6 +17,7 @@ cdef struct expected_t:             # one request that has not been answered
     void* receiver                  # a Receiver that this ring owns a reference to
     uint64_t size                   # bytes in flight
     uint64_t sibling                # of a part that leans on another link: the place of its sibling there
+    uint32_t run                    # pages that its large words lie in, held until it is answered; 0: there are none
 
 
 cdef class Link:
@@ -25,9 +27,13 @@ cdef class Link:
     cdef uint32_t epoch
     cdef object socket
     cdef Ring requests, replies     # None: everything goes through ZeroMQ
+    cdef Pool request_pages         # the frontend's own …
+    cdef Pool reply_pages           # … and the worker's; None: there are none
+    cdef size_t large               # words of so many bytes stay in shared pages
     cdef object clock
     cdef Buffer out                 # the batch that is being filled
     cdef uint32_t count             # its envelopes
+    cdef size_t referred            # bytes that they refer to
     cdef uint64_t sent_batches, received_batches
     cdef readonly uint64_t sent_bytes, received_bytes, batches_out, batches_in, discarded      # of all incarnations
     cdef expected_t* ring
@@ -48,10 +54,16 @@ cdef class Link:
     cdef int pack(
         self, Receiver receiver, uint64_t index, request_t* head, const arg_t* words, Link leans_on=*
     ) except -1
+    cdef int pack_large(
+        self, Receiver receiver, uint64_t index, request_t* head, arg_t* words, uint32_t run
+    ) except -1
+    cdef uint32_t _lay_out(self, const request_t* head, arg_t* words, size_t size) noexcept
     cdef int pack_exec(
         self, Receiver receiver, uint64_t index, request_t* head, const char* requests, size_t size, size_t count
     ) except -1
-    cdef int _expect(self, Receiver receiver, uint64_t index, uint64_t number, uint64_t size, Link leans_on=*) except -1
+    cdef int _expect(
+        self, Receiver receiver, uint64_t index, uint64_t number, uint64_t size, Link leans_on=*, uint32_t run=*
+    ) except -1
     cdef int flush(self) except -1
     cdef bint _leans_wholly(self) noexcept
     cdef bint _transmit(self, bytes batch) except -1
@@ -61,7 +73,7 @@ cdef class Link:
     cdef bint doze(self) except -1
     cdef void hush(self) noexcept
     cdef int _append_raw(self, bytes envelope) except -1
-    cdef int _deliver(self, reply_t* head, const char* payload) except -1
+    cdef int _deliver(self, reply_t* head, const char* payload, const note_t* note) except -1
     cdef int _pass_note(
         self, const note_t* packed, Receiver receiver, uint64_t index, const char* envelope
     ) except -1

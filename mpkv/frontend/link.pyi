@@ -1,6 +1,7 @@
 from collections.abc import Callable, Sequence
 
 from mpkv.frontend.pending import Receiver
+from mpkv.shm.blobs import Pool
 from mpkv.shm.ring import Ring
 
 HIGH_WATER_MARK: int
@@ -24,9 +25,17 @@ class Link:
         clock: Callable[[], int],
         on_event: Callable[[Link, bytes], object],
         in_flight_limit: int = ...,
+        pages: Pool | None = None,
+        large: int = ...,
     ) -> None: ...
     def open(
-        self, endpoint: str, epoch: int, incarnation: int, requests: Ring | None = None, replies: Ring | None = None
+        self,
+        endpoint: str,
+        epoch: int,
+        incarnation: int,
+        requests: Ring | None = None,
+        replies: Ring | None = None,
+        pages: Pool | None = None,
     ) -> int: ...
     def close(self) -> None: ...
     def forget_executed(self, executing: int) -> int: ...

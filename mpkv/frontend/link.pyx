@@ -7,7 +7,10 @@ successor, in order.
 
 A link is one PAIR socket and two rings in shared memory, which carry every batch that fits them: waking ZeroMQ's
 threads costs more than a small batch. A batch that is too large goes through the socket, its place in the order kept
-by a marker. A link lives as long as both its ends do: every incarnation of either gets a fresh socket and endpoint
+by a marker. Large words and large replies are in neither: they stay in shared pages (`mpkv.shm.blobs`), those of a
+request until it is answered, as it may have to be sent again; a reply's until it has been delivered.
+
+A link lives as long as both its ends do: every incarnation of either gets a fresh socket and endpoint
 and emptied rings of a new generation, the old socket is closed with linger 0, and automatic reconnection is never
 relied on. What bounds the queue is `in_flight_limit`, not the high-water mark, which is set beyond it.
 """
@@ -18,10 +21,11 @@ from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcpy
 
 from mpkv.buffer cimport Buffer, buffer_append, buffer_free
-from mpkv.shm.board cimport REPLY_WAIT_NANOSECONDS, monotonic_ns, waited_ns
+from mpkv.shm.board cimport LARGE_BY_REFERENCE, LARGE_WITHOUT_ROOM, REPLY_WAIT_NANOSECONDS, monotonic_ns, waited_ns
 from mpkv.wire cimport (
     BATCH_MAGIC, BLOCKED, CONTROL, CONTROL_HELLO, EVENT, FLAG_PART, FLAG_RESENT, LATE, REPLY, batch_t, begin_batch,
-    clip_request, next_reply, note_of, note_t, open_batch, pack_nested, pack_request, reply_t, request_t,
+    clip_request, next_reply, note_of, note_t, open_batch, pack_nested, pack_referring, pack_request, reply_t,
+    request_t,
 )
 
 import logging
@@ -65,9 +69,13 @@ class LinkFault(Exception):
 
 cdef class Link:
     """:param clock: returns the frontend's time in ms; :param on_event: called with (link, payload) for a worker's
-    news"""
+    news; :param pages: for words of at least `large` bytes"""
 
-    def __cinit__(self, int shard, clock, on_event, in_flight_limit=32 << 20):
+    def __cinit__(
+        self, int shard, clock, on_event, in_flight_limit=32 << 20, Pool pages=None, size_t large=<size_t>-1
+    ):
+        self.request_pages = pages
+        self.large = large
         self.shard = shard
         self.clock = clock
         self.on_event = on_event
@@ -89,14 +97,14 @@ cdef class Link:
     # -- life ----------------------------------------------------------------------------------------------------------
 
     def open(
-        self, endpoint: str, epoch: int, incarnation: int, Ring requests=None, Ring replies=None
+        self, endpoint: str, epoch: int, incarnation: int, Ring requests=None, Ring replies=None, Pool pages=None
     ) -> int:
         """Connect to an incarnation of the worker; the descriptor to watch.
 
-        With rings batches travel in shared memory, as far as they fit.
+        With rings batches travel in shared memory, as far as they fit, and with pages its large replies.
         """
         assert not self.up and self.socket is None
-        self.requests, self.replies = requests, replies
+        self.requests, self.replies, self.reply_pages = requests, replies, pages
         socket = _context().socket(zmq.PAIR)
         socket.linger = 0
         socket.sndhwm = socket.rcvhwm = HIGH_WATER_MARK
@@ -108,6 +116,8 @@ cdef class Link:
         self.incarnation = incarnation
         self.sent_batches = self.received_batches = 0
         self.up = True
+        if pages is not None:
+            pages.reset(link_generation(epoch, incarnation))
         if requests is not None:
             replies.reset(link_generation(epoch, incarnation))
             requests.reset(link_generation(epoch, incarnation))
@@ -132,24 +142,26 @@ cdef class Link:
         if self.count:
             self._retain()
         expected = self._take_expected()
-        envelopes = self._retained_envelopes({number for number, _, _ in expected if number > executing})
+        envelopes = self._retained_envelopes({number for number, *_ in expected if number > executing})
         blocked, self.late = self.late, {}
         waiting = [
-            (number, receiver, index, envelope) for number, (receiver, index, envelope) in blocked.items()
-            if not (<Receiver>receiver).is_gone()
+            (number, receiver, index, len(envelope), 0, envelope) for number, (receiver, index, envelope)
+            in blocked.items() if not (<Receiver>receiver).is_gone()
         ]
         lost = []
-        for number, receiver, index in expected:
+        for number, receiver, index, size, run in expected:
             envelope = envelopes.get(number)
             if envelope is None or (<const request_t*>PyBytes_AS_STRING(envelope)).kind == CONTROL:
+                if run:
+                    self.request_pages.drop(run)
                 lost.append((receiver, index))
             else:
-                waiting.append((number, receiver, index, envelope))
+                waiting.append((number, receiver, index, size, run, envelope))
         self.retained.clear()
         # a client that was blocked comes before those whose requests are younger, as it did
-        for number, receiver, index, envelope in sorted(waiting, key=_number_of):
+        for number, receiver, index, size, run, envelope in sorted(waiting, key=_number_of):
             self._append_raw(<bytes>envelope)
-            self._expect(<Receiver>receiver, index, number, len(envelope))
+            self._expect(<Receiver>receiver, index, number, size, None, run)
         if self.count:
             self._retain()
         for receiver, index in lost:
@@ -157,13 +169,16 @@ cdef class Link:
         return len(lost)
 
     def _take_expected(self) -> list:
-        """Empty the ring of expected replies: [(number, receiver, index)]."""
+        """Empty the ring of expected replies: [(number, receiver, index, size, run)]; what holds its pages is now the
+        caller."""
         cdef uint64_t at
         cdef expected_t* expected
         taken = []
         for at in range(self.head, self.tail):
             expected = &self.ring[at & (self.room - 1)]
-            taken.append((expected.number, <Receiver>expected.receiver, expected.index))
+            taken.append(
+                (expected.number, <Receiver>expected.receiver, expected.index, expected.size, expected.run)
+            )
             Py_DECREF(<Receiver>expected.receiver)
         # not from 0 again: other links may lean on places of this one
         self.head = self.tail
@@ -215,7 +230,7 @@ cdef class Link:
     # -- out -----------------------------------------------------------------------------------------------------------
 
     cdef int _expect(
-        self, Receiver receiver, uint64_t index, uint64_t number, uint64_t size, Link leans_on=None
+        self, Receiver receiver, uint64_t index, uint64_t number, uint64_t size, Link leans_on=None, uint32_t run=0
     ) except -1:
         cdef expected_t* grown
         cdef expected_t* expected
@@ -235,6 +250,7 @@ cdef class Link:
         expected.index = index
         expected.receiver = <void*>receiver
         expected.size = size
+        expected.run = run
         if leans_on is not self.leans_on:
             self.leans_on = leans_on
             self.leaning_from = self.tail
@@ -258,6 +274,52 @@ cdef class Link:
         self.count += 1
         return self._expect(receiver, index, head.number, self.out.size - before, leans_on)
 
+    cdef int pack_large(
+        self, Receiver receiver, uint64_t index, request_t* head, arg_t* words, uint32_t run
+    ) except -1:
+        """Append a request with large words, which stay in shared pages or are brought there as long as there is room.
+
+        :param words: those that are brought there point there afterwards
+        :param run: where they lie; 0: elsewhere
+        """
+        cdef size_t before = self.out.size
+        cdef size_t referred = 0
+        cdef size_t i
+        for i in range(head.argc):
+            if words[i].size >= self.large:
+                referred += words[i].size
+        if referred == 0 or self.requests is None or self.request_pages is None:
+            return self.pack(receiver, index, head, words)
+        if run:
+            self.request_pages.hold(run)
+        else:
+            run = self._lay_out(head, words, referred)
+            if run == 0:
+                self.block.add(LARGE_WITHOUT_ROOM, 1)
+                return self.pack(receiver, index, head, words)
+        if pack_referring(&self.out, head, words, &self.request_pages.area, self.large) < 0:
+            self.request_pages.drop(run)
+            raise MemoryError
+        self.count += 1
+        self.referred += referred
+        self.block.add(LARGE_BY_REFERENCE, 1)
+        return self._expect(receiver, index, head.number, self.out.size - before + referred, None, run)
+
+    cdef uint32_t _lay_out(self, const request_t* head, arg_t* words, size_t size) noexcept:
+        """Bring the large words, of so many bytes in all, into a run of their own; 0: there is no room."""
+        cdef size_t i
+        cdef uint32_t run
+        cdef char* to
+        run = self.request_pages.take(size)
+        if run:
+            to = self.request_pages.data_of(run)
+            for i in range(head.argc):
+                if words[i].size >= self.large:
+                    memcpy(to, words[i].data, words[i].size)
+                    words[i].data = to
+                    to += words[i].size
+        return run
+
     cdef int pack_exec(
         self, Receiver receiver, uint64_t index, request_t* head, const char* requests, size_t size, size_t count
     ) except -1:
@@ -270,7 +332,7 @@ cdef class Link:
 
     cdef bint is_full(self) noexcept:
         """Whether the batch should go before the turn ends."""
-        return self.out.size >= BATCH_BYTES or self.count >= BATCH_COUNT
+        return self.out.size + self.referred >= BATCH_BYTES or self.count >= BATCH_COUNT
 
     def _seal(self) -> bytes:
         """The batch as bytes, header filled in."""
@@ -290,6 +352,7 @@ cdef class Link:
         self.retained.append((batch, self.count))
         begin_batch(&self.out)
         self.count = 0
+        self.referred = 0
         return batch
 
     def flush_now(self) -> None:
@@ -411,6 +474,7 @@ cdef class Link:
         cdef const char* payload
         cdef batch_t batch
         cdef reply_t head
+        cdef int found
         self.received_bytes += size
         if open_batch(at, size, &batch) < 0:
             raise LinkFault(f"shard {self.shard} sent what is no batch")
@@ -424,8 +488,18 @@ cdef class Link:
         if self.block is not None:
             self.block.observe(REPLY_WAIT_NANOSECONDS, 10, waited_ns(batch.sent_us, monotonic_ns()), batch.count)
         at += sizeof(batch_t)
-        while next_reply(&at, end, &head, &payload) == 1:
-            self._deliver(&head, payload)
+        while True:
+            found = next_reply(
+                &at, end, &head, &payload, &self.reply_pages.area if self.reply_pages is not None else NULL
+            )
+            if found <= 0:
+                break
+            self._deliver(&head, payload, note_of(&head, at))
+            if head.refers:
+                self.received_bytes += head.size
+                self.reply_pages.done()
+        if found < 0:
+            raise LinkFault(f"shard {self.shard} sent a reply that does not add up")
         return 0
 
     cdef bint needs_bell(self) except -1:
@@ -461,20 +535,28 @@ cdef class Link:
         while self.drain(64):
             pass
 
-    cdef int _deliver(self, reply_t* head, const char* payload) except -1:
+    cdef int _deliver(self, reply_t* head, const char* payload, const note_t* note) except -1:
         cdef expected_t* expected
         cdef Receiver receiver
+        cdef uint64_t index
+        cdef uint32_t run
         if head.kind == REPLY or head.kind == BLOCKED or (head.kind != LATE and head.kind != EVENT):
             expected = &self.ring[self.head & (self.room - 1)]
             if self.head == self.tail or expected.number != head.number:
                 raise LinkFault(f"shard {self.shard} answered {head.number}, which was not the oldest request")
             receiver = <Receiver>expected.receiver
+            index = expected.index
+            run = expected.run
             if head.kind == BLOCKED:
+                if run:
+                    raise LinkFault(f"shard {self.shard} has {head.number} wait, which cannot")
                 self.late[head.number] = (
                     receiver, expected.index, self._retained_envelopes({head.number})[head.number]
                 )
             if head.note_size:
-                self._pass_note(note_of(head, payload), receiver, expected.index, self._oldest_envelope(head.number))
+                self._pass_note(note, receiver, index, self._oldest_envelope(head.number))
+            if run:
+                self.request_pages.drop(run)
             self.head += 1
             self.in_flight_bytes -= expected.size
             self.front_left -= 1
@@ -484,7 +566,7 @@ cdef class Link:
                 if self.retained:
                     self.front_left = self.retained[0][1]
             try:
-                receiver.deliver(expected.index, head.kind, payload, head.size)
+                receiver.deliver(index, head.kind, payload, head.size)
             finally:
                 Py_DECREF(receiver)
             return 0
@@ -493,7 +575,7 @@ cdef class Link:
             if entry is not None:
                 receiver = <Receiver>entry[0]
                 if head.note_size:
-                    self._pass_note(note_of(head, payload), receiver, entry[1], PyBytes_AS_STRING(entry[2]))
+                    self._pass_note(note, receiver, entry[1], PyBytes_AS_STRING(entry[2]))
                 receiver.deliver(entry[1], LATE, payload, head.size)
             return 0
         self.on_event(self, PyBytes_FromStringAndSize(payload, head.size))
@@ -509,7 +591,9 @@ cdef class Link:
         memcpy(&head, envelope, sizeof(head))
         # of a part the words are not those of the request: whoever puts the parts together has these
         return receiver.note(
-            index, &note, head.command, None if head.flags & FLAG_PART else clip_request(envelope)
+            index, &note, head.command, None if head.flags & FLAG_PART else clip_request(
+                envelope, &self.request_pages.area if self.request_pages is not None else NULL
+            )
         )
 
     cdef const char* _oldest_envelope(self, uint64_t number) except NULL:

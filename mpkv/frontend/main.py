@@ -46,6 +46,7 @@ from mpkv.frontend.waiting import Waiting
 from mpkv.metrics import memory
 from mpkv.metrics.info import render as render_info
 from mpkv.metrics.source import BoardSource, Reading
+from mpkv.shm.blobs import Pool
 from mpkv.shm.board import Block, Board
 from mpkv.shm.layout import FIRST_WORKER, FRONTEND
 from mpkv.shm.segment import Segment
@@ -87,13 +88,17 @@ class Frontend:
         self.in_transaction: transactions.Here | None = None  #: for which a handler is being called
         self.intents = IntentRing(segment.area("intents"), setup["runtime"], enabled=not config.debug_disable_intents)
         self._oldest_intent = (0, 0.0)  # its number, and since when it is the oldest
+        self.pages = self._own_pages()
         self.links = [
-            Link(shard, self.clock_ms, self._take_event, config.worker_max_inflight) for shard in range(self.shards)
-        ]
+            Link(
+                shard, self.clock_ms, self._take_event, config.worker_max_inflight, self.pages, config.large_value
+            ) for shard in range(self.shards)
+        ]  # fmt: skip
         workers = [Block(segment, FIRST_WORKER + shard) for shard in range(self.shards)]
         self.router = Router(
-            self.loop, self.table, self.links, self.intents, self.block, MemoryWatch(workers)
-        )
+            self.loop, self.table, self.links, self.intents, self.block, MemoryWatch(workers), self.pages,
+            config.large_value,
+        )  # fmt: skip
         self.pubsub = Registry()
         self.slow = SlowCommands(config, self.block, self.router)
         self.saver = Saver(self)
@@ -111,6 +116,16 @@ class Frontend:
         self._show_to_handlers()
         self.settings.follow()
         self.settings.catch_up(setup["changed"])
+
+    def _own_pages(self) -> Pool | None:
+        """For large requests; they are read by workers that have found the place in a ring."""
+        if not self.config.link_rings or not self.config.large_value_pool:
+            return None
+        pages = Pool(self.segment, 0)
+        pages.own()
+        pages.reset(self.epoch)
+        pages.listen(self.epoch)
+        return pages
 
     def _show_to_connections(self) -> None:
         """What compiled code calls as ``server.…``."""
@@ -203,6 +218,7 @@ class Frontend:
             block.put_total(name, sum(getattr(link, attribute) for link in self.links))
         for name, attribute in LINK_GAUGES.items():
             block.put(name, sum(getattr(link, attribute) for link in self.links))
+        block.put("large_pages_bytes", 0 if self.pages is None else self.pages.used_bytes)
         for link in self.links:
             block.put_link(link.shard, link.up, link.waiting, link.in_flight_bytes)
         self._publish_oldest_intent()

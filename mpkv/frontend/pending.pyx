@@ -239,10 +239,10 @@ cdef class Exec(Parts):
             self.aborted = True
         else:
             receivers = <list>self.receivers[index]
-            while next_reply(&at, data + size, &head, &payload) == 1:
+            while next_reply(&at, data + size, &head, &payload, NULL) == 1:
                 target = receivers[place]
                 if head.note_size:
-                    self._note_member(note_of(&head, payload), place, receivers)
+                    self._note_member(note_of(&head, at), place, receivers)
                 if target[0] is None:
                     self.members[target[1]] = PyBytes_FromStringAndSize(payload, head.size)
                 else:

@@ -17,6 +17,7 @@ from mpkv.control import Message
 from mpkv.frontend.link import Link
 from mpkv.frontend.pending import Answer
 from mpkv.resp.decoder import decode
+from mpkv.shm.blobs import Pool
 from mpkv.shm.ring import Ring
 
 if TYPE_CHECKING:
@@ -86,11 +87,13 @@ class Recovery:
             self._last_numbers[shard] = last_number
             self._recover_if_complete()
 
-    def _way_beside(self, shard: int) -> tuple[Ring, Ring] | tuple[()]:
-        """The rings of a shard."""
+    def _way_beside(self, shard: int) -> tuple[()] | tuple[Ring, Ring, Pool | None]:
+        """The rings of a shard, and the pages of its large replies."""
         if not self._config.link_rings:
             return ()
-        return Ring(self._server.segment, 2 * shard), Ring(self._server.segment, 2 * shard + 1)
+        segment = self._server.segment
+        pages = Pool(segment, 1 + shard) if self._config.large_value_pool else None
+        return Ring(segment, 2 * shard), Ring(segment, 2 * shard + 1), pages
 
     def _worker_answered(self, shard: int, kind: int | None, reply: bytes) -> None:
         if kind is None:

@@ -7,6 +7,7 @@ from mpkv.frontend.link cimport Link
 from mpkv.frontend.memory cimport MemoryWatch
 from mpkv.frontend.pending cimport Parts, Receiver
 from mpkv.resp.parser cimport arg_t
+from mpkv.shm.blobs cimport Pool
 from mpkv.shm.board cimport Block
 
 cdef enum:
@@ -46,6 +47,8 @@ cdef class Router:
     cdef readonly int shards_down
     cdef readonly IntentRing intents
     cdef readonly MemoryWatch memory
+    cdef readonly Pool pages                # for large requests; None: they go as the others do
+    cdef readonly size_t large              # what a large request is, in bytes
     cdef object loop
     cdef bint flush_scheduled
     cdef int64_t turn_began_ns              # when the flush was scheduled: with the first thing done in this turn
@@ -65,7 +68,7 @@ cdef class Router:
     cdef const info_t* lookup(self, const char* name, size_t size) noexcept nogil
     cdef int route(
         self, Receiver receiver, uint64_t index, uint64_t client, int database, bint resp3, const info_t* info,
-        const arg_t* argv, size_t argc
+        arg_t* argv, size_t argc, bint large, uint32_t run
     ) except -1
     cdef int _scatter(
         self, Receiver receiver, uint64_t index, uint64_t client, int database, bint resp3, const info_t* info,

@@ -7,6 +7,7 @@ from mpkv.frontend.intents import IntentRing
 from mpkv.frontend.link import Link
 from mpkv.frontend.memory import MemoryWatch
 from mpkv.frontend.pending import Exec, Gather, Receiver
+from mpkv.shm.blobs import Pool
 from mpkv.shm.board import Block
 
 #: Shard -> indexes of its keys among the words of a request.
@@ -39,6 +40,8 @@ class Router:
         intents: IntentRing,
         block: Block,
         memory: MemoryWatch,
+        pages: Pool | None = None,
+        large: int = ...,
     ) -> None: ...
     def use_short_ping(self, on: bool) -> None: ...
     def link_of(self, shard: int) -> Link: ...

@@ -55,7 +55,8 @@ cdef class Router:
     """:param table: name -> Command; :param links: one for each shard, in order"""
 
     def __cinit__(
-        self, loop, table, list links, IntentRing intents not None, Block block not None, MemoryWatch memory not None
+        self, loop, table, list links, IntentRing intents not None, Block block not None, MemoryWatch memory not None,
+        Pool pages=None, size_t large=<size_t>-1,
     ):
         cdef int number
         self.loop = loop
@@ -65,6 +66,7 @@ cdef class Router:
         self.shards_down = self.shards
         self.intents = intents
         self.memory = memory
+        self.pages, self.large = pages, large
         self.block = block
         self.written = []
         self.again = []
@@ -151,9 +153,12 @@ cdef class Router:
 
     cdef int route(
         self, Receiver receiver, uint64_t index, uint64_t client, int database, bint resp3, const info_t* info,
-        const arg_t* argv, size_t argc
+        arg_t* argv, size_t argc, bint large, uint32_t run
     ) except -1:
-        """Give the command a number and put its parts into the links; ROUTED, NOT_NOW or GENERAL."""
+        """Give the command a number and put its parts into the links; ROUTED, NOT_NOW or GENERAL.
+
+        :param large: some of its words may be large; :param run: the pages that all of it lies in; 0: elsewhere
+        """
         cdef request_t head
         cdef Link link
         cdef unsigned slot, shard
@@ -209,7 +214,10 @@ cdef class Router:
         head.counted_as = info.number
         head.queued_us = self.turn_stamp
         head.flags = FLAG_FIRST | (FLAG_RESP3 if resp3 else 0)
-        link.pack(receiver, index, &head, argv + 1)
+        if large:
+            link.pack_large(receiver, index, &head, argv + 1, run)
+        else:
+            link.pack(receiver, index, &head, argv + 1)
         if self.memory.limit and info.needs_memory and self.memory.note_write(argv[argc - 1].size + LEAST_ENTRY):
             self._look_at_memory()
         if link.is_full():

@@ -7,6 +7,7 @@
     intents   writes with several parts that are under way (the frontend's; see mpkv.frontend.intents)
     slots     the slot map
     rings     two for each worker: requests to it, replies from it (see mpkv.shm.ring)
+    pools     pages of large values: of requests, and of each worker's replies (see mpkv.shm.blobs)
     blocks    supervisor, frontend, worker 0 … worker N-1, and the baseline of CONFIG RESETSTAT
 
 A block has one writer, the process it belongs to, and any number of readers; there are no locks. All its numbers are
@@ -26,14 +27,14 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 MAGIC: Final = 0x31_4D_48_53_56_4B_50_4D  # "MPKVSHM1"
-VERSION: Final = 2
+VERSION: Final = 3
 PAGE: Final = 4096
 WORD: Final = 8
 
 #: Header words, in order; behind them 16 bytes of seed and 40 of the run id.
 HEADER: Final = (
     "magic", "version", "total_bytes", "workers", "commands", "databases", "counters", "names_bytes", "intents_bytes",
-    "slots_bytes", "block_bytes", "start_time_ms",
+    "slots_bytes", "pool_bytes", "block_bytes", "start_time_ms",
 )  # fmt: skip
 SEED_BYTES: Final = 16
 RUN_ID_BYTES: Final = 40
@@ -42,6 +43,8 @@ INTENTS_BYTES: Final = 16 << 20
 SLOTS_BYTES: Final = 32 << 10
 #: One ring, its header included: a few dozen batches of a busy server, and no more than the cache likes.
 RING_BYTES: Final = 512 << 10
+#: The pages of one pool: addresses, which become memory when they are first used.
+POOL_BYTES: Final = 64 << 20
 
 
 class State(enum.IntEnum):
@@ -231,6 +234,10 @@ COUNTERS: Final = (
     Counter("link_out_batches", "counter", "Batches sent over links", of="both"),
     Counter("link_discarded", "counter", "Envelopes of an earlier incarnation that were dropped", of="both"),
     Counter("link_queue_bytes", "gauge", "Bytes waiting to be sent over links", of="both"),
+    Counter("large_pages_bytes", "gauge", "Shared pages in use for large requests and replies, in bytes", of="both"),
+    Counter("large_by_reference", "counter", "Large requests and replies that travelled by reference", of="both"),
+    Counter("large_without_room", "counter", "Large requests and replies for which no shared pages were free",
+            of="both"),
     # Keys (workers)
     Counter("keyspace_hits", "counter", "Reads that found their key", of="worker"),
     Counter("keyspace_misses", "counter", "Reads that did not", of="worker"),
@@ -314,10 +321,16 @@ class Shape:
     names_bytes: int
     intents_bytes: int = INTENTS_BYTES
     slots_bytes: int = SLOTS_BYTES
+    pool_bytes: int = POOL_BYTES  #: whole pages
 
     @property
     def ring_bytes(self) -> int:
         return RING_BYTES
+
+    @property
+    def pool_stride(self) -> int:
+        """From one pool to the next: a page for its header, and its own."""
+        return PAGE + self.pool_bytes
 
     @property
     def histograms_offset(self) -> int:
@@ -355,7 +368,8 @@ class Shape:
         """Name -> (offset, size)."""
         sizes = {
             "header": PAGE, "names": self.names_bytes, "intents": self.intents_bytes, "slots": self.slots_bytes,
-            "rings": 2 * self.workers * self.ring_bytes, "blocks": self.blocks * self.block_bytes,
+            "rings": 2 * self.workers * self.ring_bytes,
+            "pools": (1 + self.workers) * self.pool_stride, "blocks": self.blocks * self.block_bytes,
         }  # fmt: skip
         places = {}
         offset = 0

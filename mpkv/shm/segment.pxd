@@ -16,3 +16,4 @@ cdef class Segment:
     cdef char* area_pointer(self, name) except NULL
     cdef char* block_pointer(self, Py_ssize_t number) except NULL
     cdef char* ring_pointer(self, Py_ssize_t number) except NULL
+    cdef char* pool_pointer(self, Py_ssize_t number) except NULL

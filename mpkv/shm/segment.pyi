@@ -12,7 +12,14 @@ class Segment:
     run_id: str
     start_time_ms: int
     @staticmethod
-    def create(workers: int, commands: Sequence[str], *, databases: int = 16, intents_bytes: int = ...) -> Segment: ...
+    def create(
+        workers: int,
+        commands: Sequence[str],
+        *,
+        databases: int = 16,
+        intents_bytes: int = ...,
+        pool_bytes: int = ...,
+    ) -> Segment: ...
     @staticmethod
     def attach(fd: int) -> Segment: ...
     def area(self, name: str) -> memoryview: ...

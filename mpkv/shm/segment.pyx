@@ -33,13 +33,19 @@ cdef class Segment:
         self._areas = shape.areas()
 
     @staticmethod
-    def create(workers: int, commands, *, databases: int = 16, intents_bytes: int = layout.INTENTS_BYTES) -> Segment:
+    def create(
+        workers: int, commands, *, databases: int = 16, intents_bytes: int = layout.INTENTS_BYTES,
+        pool_bytes: int = layout.POOL_BYTES,
+    ) -> Segment:
         """A new one, all zero but for its header.
 
         :param commands: the commands' names in order of their numbers
+        :param pool_bytes: of each pool of pages for large values; 0 = there are none
         """
         names = "\n".join(commands).encode()
-        shape = layout.Shape(workers, len(commands), databases, len(names), intents_bytes)
+        shape = layout.Shape(
+            workers, len(commands), databases, len(names), intents_bytes, pool_bytes=layout.pages(pool_bytes)
+        )
         fd = os.memfd_create("mpkv", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         try:
             os.ftruncate(fd, shape.total_bytes)
@@ -64,7 +70,7 @@ cdef class Segment:
             raise SegmentError("the descriptor is no shared segment")
         shape = layout.Shape(
             words["workers"], words["commands"], words["databases"], words["names_bytes"], words["intents_bytes"],
-            words["slots_bytes"],
+            words["slots_bytes"], words["pool_bytes"],
         )
         same = (layout.VERSION, len(layout.COUNTERS), shape.block_bytes, shape.total_bytes)
         if (words["version"], words["counters"], words["block_bytes"], words["total_bytes"]) != same:
@@ -81,7 +87,8 @@ cdef class Segment:
             "version": layout.VERSION, "total_bytes": shape.total_bytes, "workers": shape.workers,
             "commands": shape.commands,
             "databases": shape.databases, "counters": len(layout.COUNTERS), "names_bytes": shape.names_bytes,
-            "intents_bytes": shape.intents_bytes, "slots_bytes": shape.slots_bytes, "block_bytes": shape.block_bytes,
+            "intents_bytes": shape.intents_bytes, "slots_bytes": shape.slots_bytes, "pool_bytes": shape.pool_bytes,
+            "block_bytes": shape.block_bytes,
             "start_time_ms": time.time_ns() // 1_000_000,
         }
         words = self.area("header").cast("q")
@@ -124,6 +131,11 @@ cdef class Segment:
         if not 0 <= number < 2 * self.shape.workers:
             raise IndexError(f"there is no ring {number}")
         return self.area_pointer("rings") + number * <Py_ssize_t>self.shape.ring_bytes
+
+    cdef char* pool_pointer(self, Py_ssize_t number) except NULL:
+        if not 0 <= number < 1 + self.shape.workers:
+            raise IndexError(f"there is no pool {number}")
+        return self.area_pointer("pools") + number * <Py_ssize_t>self.shape.pool_stride
 
     def close(self):
         """Close the descriptor. The mapping goes with the object and the last view of it."""

@@ -1,7 +1,8 @@
-from libc.stdint cimport int64_t, uint64_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from mpkv.buffer cimport Buffer
 from mpkv.resp.parser cimport arg_t
+from mpkv.shm.blobs cimport Pool, area_t
 from mpkv.shm.board cimport Block
 from mpkv.wire cimport note_t, request_t
 from mpkv.workers.evict cimport Evictor
@@ -20,6 +21,12 @@ cdef class Executor:
     cdef arg_t* words
     cdef size_t room
     cdef Buffer out
+    cdef Pool pages                     # for large replies; None: they go as the others do
+    cdef Pool request_pages             # keeps the mapping of …
+    cdef const area_t* request_area     # … where words may lie
+    cdef size_t large                   # what a large reply is, in bytes
+    cdef size_t referred                # bytes that replies in the batch refer to
+    cdef bint in_exec                   # replies inside another one are part of it
     cdef object send
     cdef object control
     cdef public object waiters          # Waiters
@@ -40,7 +47,11 @@ cdef class Executor:
     cdef int _by_handler(self, request_t* head, size_t at, uint64_t reply_number) except -1
     cdef int _note(self, const request_t* head, size_t at, int64_t elapsed_ns, int64_t now_ns) except -1
     cdef void _count(self, const request_t* head, int64_t elapsed_ns, const char* reply, size_t size) noexcept
-    cdef int64_t _words_size(self, size_t count) noexcept
+    cdef int64_t _words_size(self, const request_t* head) noexcept
+    cdef int _emit_left(self, size_t at, uint64_t number) except -1
+    cdef int _lay_out(self, size_t at) except -1
+    cdef int _refer(self, size_t at, uint32_t run, size_t size) except -1
+    cdef const char* _reply_at(self, size_t at, size_t* size) noexcept
     cdef int _exec(self, request_t* head, const char* at, const char* end) except -1
     cdef void _look_ahead(
         self, const char** place, const char** table, const char** entry, const char* end

@@ -3,6 +3,7 @@ from typing import Any
 
 from mpkv.commands.spec import Command
 from mpkv.errors import CommandError
+from mpkv.shm.blobs import Pool
 from mpkv.shm.board import Block
 from mpkv.workers.database import Database
 from mpkv.workers.evict import Evictor
@@ -32,6 +33,9 @@ class Executor:
         control: Callable[[int, list[bytes], int, int], Any],
         waiters: Any,
         evictor: Evictor,
+        pages: Pool | None = None,
+        request_pages: Pool | None = None,
+        large: int = ...,
     ) -> None: ...
     def use_shortcuts(self, on: bool) -> None: ...
     def start_epoch(self, epoch: int) -> None: ...

@@ -2,10 +2,10 @@
 
 A batch is run envelope by envelope. For each: the number being executed goes to the board (R2: what a dead worker had
 begun is never sent again), the compiled short way is tried, else the handler is called with its words; the reply – RESP
-of the client's own protocol version – is appended to the batch of replies. Side exits follow: the effect goes to the
-log, blocked clients whose keys are ready are served, counters are kept. An execution that took long
-gets a note behind its reply, from which the frontend makes an entry of the slow log: there are client and words, here
-are the times.
+of the client's own protocol version – is appended to the batch of replies, or brought into shared pages if it is
+large. Side exits follow: the effect goes to the log, blocked clients whose keys are ready are served, counters are
+kept. An execution that took long gets a note behind its reply, from which the frontend makes an entry of the slow log:
+there are client and words, here are the times.
 
 What a handler raises as `CommandError` is the user's; anything else is ours: it is logged with its context and the
 client is told no more than that.
@@ -18,22 +18,22 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
 from mpkv.buffer cimport Buffer, buffer_append, buffer_free
-from mpkv.resp.encoder cimport encode
+from mpkv.resp.encoder cimport HEAD_CHARS, emit_bulk, encode
 from mpkv.shm.board cimport (
     ALLOCATOR_ACTIVE, ALLOCATOR_RESIDENT, BATCH_COMMANDS, BATCH_EXECUTE_NANOSECONDS, DIRTY, EVENTLOOP_CYCLES,
-    EVENTLOOP_NANOSECONDS, EVICTED_KEYS, EXPIRED_KEYS, KEYSPACE_HITS, KEYSPACE_MISSES, LAZYFREED_OBJECTS,
-    LAZYFREE_PENDING, LINK_IN_BATCHES, LINK_IN_BYTES, LINK_OUT_BATCHES, LINK_OUT_BYTES, QUEUE_WAIT_NANOSECONDS,
-    TOTAL_BLOCKING_KEYS, TOTAL_WATCHED_KEYS, USED_MEMORY, USED_MEMORY_OVERHEAD, USED_MEMORY_PEAK, USED_MEMORY_STRINGS,
-    monotonic_ns, waited_ns,
+    EVENTLOOP_NANOSECONDS, EVICTED_KEYS, EXPIRED_KEYS, KEYSPACE_HITS, KEYSPACE_MISSES, LARGE_BY_REFERENCE,
+    LARGE_WITHOUT_ROOM, LAZYFREED_OBJECTS, LAZYFREE_PENDING, LINK_IN_BATCHES, LINK_IN_BYTES, LINK_OUT_BATCHES,
+    LINK_OUT_BYTES, QUEUE_WAIT_NANOSECONDS, TOTAL_BLOCKING_KEYS, TOTAL_WATCHED_KEYS, USED_MEMORY, USED_MEMORY_OVERHEAD,
+    USED_MEMORY_PEAK, USED_MEMORY_STRINGS, monotonic_ns, waited_ns,
 )
 from mpkv.types.allocator cimport TABLES, usage, usage_t, used_by
 from mpkv.wire cimport (
     ABORTED, BATCH_MAGIC, BLOCKED, CONTROL, EVENT, EXEC, FLAG_FIRST, FLAG_NO_BLOCK, FLAG_PART, FLAG_RESENT, FLAG_RESP3,
-    FLAG_WATCHED, LATE, REPLY, REQUEST as REQUEST_KIND, add_note, batch_t, begin_batch, begin_reply, end_reply,
-    next_request, note_t, open_batch, reply_t, request_t,
+    FLAG_REFERS, FLAG_WATCHED, LATE, REPLY, REQUEST as REQUEST_KIND, add_note, batch_t, begin_batch, begin_reply,
+    end_reply, next_request, note_t, open_batch, refer_reply, reference_t, reply_t, request_t,
 )
 from mpkv.workers.evict cimport Evictor
-from mpkv.workers.shortcuts cimport find_shortcut
+from mpkv.workers.shortcuts cimport LEFT, find_shortcut
 
 import logging
 
@@ -83,10 +83,12 @@ cdef class Executor:
     :param control: ``control(message, words, number, client) -> value`` answers the frontend's own messages
     :param waiters: the blocked clients (`mpkv.workers.blocking.Waiters`)
     :param evictor: makes room before a command where memory is short
+    :param pages: for replies of at least `large` bytes; :param request_pages: where large words may lie
     """
 
     def __cinit__(
-        self, Keyspace keyspace, list databases, table, Block block, send, control, waiters, Evictor evictor not None
+        self, Keyspace keyspace, list databases, table, Block block, send, control, waiters, Evictor evictor not None,
+        Pool pages=None, Pool request_pages=None, size_t large=<size_t>-1,
     ):
         self.keyspace = keyspace
         self.databases = databases
@@ -107,6 +109,9 @@ cdef class Executor:
         self.shortcuts_on = True
         self.noted_from_ns = INT64_MAX
         self.record = []
+        self.pages, self.request_pages = pages, request_pages
+        self.request_area = &self.request_pages.area if request_pages is not None else NULL
+        self.large = keyspace.large = large if pages is not None else <size_t>-1
         self._begin_replies()
 
     def __dealloc__(self):
@@ -128,6 +133,7 @@ cdef class Executor:
         if begin_batch(&self.out) < 0:
             raise MemoryError
         self.answers = 0
+        self.referred = 0
         return 0
 
     def flush(self) -> None:
@@ -137,7 +143,7 @@ cdef class Executor:
             return
         self.publish()
         self.block.add(LINK_OUT_BATCHES, 1)
-        self.block.add(LINK_OUT_BYTES, self.out.size)
+        self.block.add(LINK_OUT_BYTES, self.out.size + self.referred)
         head = <batch_t*>self.out.data
         head.magic = BATCH_MAGIC
         head.epoch = <unsigned>self.epoch
@@ -215,9 +221,11 @@ cdef class Executor:
             begin = at
             if entry_ahead != end:
                 self._look_ahead(&place_ahead, &table_ahead, &entry_ahead, end)
-            result = next_request(&at, end, &head, &self.words, &self.room)
+            result = next_request(&at, end, &head, &self.words, &self.room, self.request_area)
             if result <= 0:
                 break
+            if head.flags & FLAG_REFERS:
+                self.block.add(LINK_IN_BYTES, self._words_size(&head))
             if self.evictor.limit:
                 self.evictor.relieve()
             # A message of the frontend's own has a number of its own kind: negative, it is no command's
@@ -237,7 +245,7 @@ cdef class Executor:
                 self.last_number = head.number
             if PyList_GET_SIZE(self.keyspace.ready):
                 self._serve_waiters(head.number)
-            if self.out.size > REPLY_BYTES:
+            if self.out.size + self.referred > REPLY_BYTES:
                 self.block.end_command(self.last_number)
                 self.flush()
                 self.clock_ns = monotonic_ns()
@@ -286,14 +294,22 @@ cdef class Executor:
         cdef shortcut_t shortcut = self.shortcuts[head.command]
         cdef int64_t now, elapsed_ns
         cdef bint blocked = False
+        cdef int done = 0
+        cdef const char* reply
+        cdef size_t size
         if at == 0:
             raise MemoryError
-        if shortcut == NULL or not self.shortcuts_on or not shortcut(self.keyspace, head, self.words, &self.out):
+        if shortcut != NULL and self.shortcuts_on:
+            done = shortcut(self.keyspace, head, self.words, &self.out)
+        if done == LEFT:
+            self._emit_left(at, reply_number)
+        elif not done:
             self.out.size = payload
             self.keyspace.hits, self.keyspace.misses = hits, misses     # the handler looks again
             blocked = self._by_handler(head, at, reply_number)
         elif end_reply(&self.out, at, reply_number, REPLY) < 0:
             raise MemoryError
+        self._lay_out(at)
         if self.keyspace.effects_wanted:
             self._note_effects(head, self.keyspace.dirty != dirty)
         elif PyList_GET_SIZE(self.keyspace.effects):
@@ -302,11 +318,65 @@ cdef class Executor:
         if not blocked:         # such a call is counted when it ends
             # the buffer may have moved: the payload is found by its offset
             elapsed_ns = now - self.clock_ns
-            self._count(head, elapsed_ns, self.out.data + payload, _reply_size(&self.out, at))
+            reply = self._reply_at(at, &size)
+            self._count(head, elapsed_ns, reply, size)
             if elapsed_ns >= self.noted_from_ns:
                 self._note(head, at, elapsed_ns, now)
         self.clock_ns = now
         return 0
+
+    cdef int _emit_left(self, size_t at, uint64_t number) except -1:
+        """The reply begun at `at` is a large word: bring it into pages, with what belongs around it."""
+        cdef const char* data = self.keyspace.left.data
+        cdef size_t size = self.keyspace.left.size
+        cdef uint32_t run = 0
+        cdef Buffer direct
+        if not self.in_exec:
+            run = self.pages.take(size + HEAD_CHARS + 2)
+        if run == 0:
+            if emit_bulk(&self.out, data, size) < 0 or end_reply(&self.out, at, number, REPLY) < 0:
+                raise MemoryError
+            return 0
+        direct.data, direct.size, direct.capacity = self.pages.data_of(run), 0, self.pages.room_of(run)
+        emit_bulk(&direct, data, size)      # there is room for it
+        if end_reply(&self.out, at, number, REPLY) < 0:
+            self.pages.drop(run)
+            raise MemoryError
+        return self._refer(at, run, direct.size)
+
+    cdef int _lay_out(self, size_t at) except -1:
+        """Bring the reply that was completed last into pages, if it is large and there is room."""
+        cdef const reply_t* head = <const reply_t*>(self.out.data + at)
+        cdef uint32_t run
+        cdef size_t size = head.size
+        if size < self.large or head.refers or self.in_exec:
+            return 0
+        run = self.pages.take(size)
+        if run == 0:
+            self.block.add(LARGE_WITHOUT_ROOM, 1)
+            return 0
+        memcpy(self.pages.data_of(run), self.out.data + at + sizeof(reply_t), size)
+        return self._refer(at, run, size)
+
+    cdef int _refer(self, size_t at, uint32_t run, size_t size) except -1:
+        """The reply completed last is in this run, which goes to the frontend with it."""
+        if refer_reply(&self.out, at, self.pages.data_of(run) - self.pages.area.base, size) < 0:
+            self.pages.drop(run)
+            raise MemoryError
+        self.pages.lend(run)
+        self.referred += size
+        self.block.add(LARGE_BY_REFERENCE, 1)
+        return 0
+
+    cdef const char* _reply_at(self, size_t at, size_t* size) noexcept:
+        """The bytes of the reply that begins at `at` and has ended, wherever they are."""
+        cdef const reply_t* head = <const reply_t*>(self.out.data + at)
+        cdef const reference_t* reference = <const reference_t*>(head + 1)
+        if head.refers:
+            size[0] = reference.size
+            return self.pages.area.base + reference.offset
+        size[0] = head.size
+        return <const char*>(head + 1)
 
     cdef void _count(self, const request_t* head, int64_t elapsed_ns, const char* reply, size_t size) noexcept:
         """Of several parts of a command the first counts as the call; the others only take time."""
@@ -317,12 +387,19 @@ cdef class Executor:
             self.block.record_command(head.counted_as, elapsed_ns, failed)
         else:
             self.block.record_time(head.counted_as, elapsed_ns)
-        self.block.record_sizes(head.counted_as, self._words_size(head.argc), size)
+        self.block.record_sizes(head.counted_as, self._words_size(head), size)
 
-    cdef int64_t _words_size(self, size_t count) noexcept:
-        """Of the request being run: its words stand one behind the other."""
+    cdef int64_t _words_size(self, const request_t* head) noexcept:
+        """Of the request being run: its words stand one behind the other, unless some lie in pages."""
+        cdef size_t count = head.argc
+        cdef size_t i
+        cdef int64_t size = 0
         if count == 0:
             return 0
+        if head.flags & FLAG_REFERS:
+            for i in range(count):
+                size += self.words[i].size
+            return size
         return self.words[count - 1].data + self.words[count - 1].size - self.words[0].data
 
     cdef int _note(self, const request_t* head, size_t at, int64_t elapsed_ns, int64_t now_ns) except -1:
@@ -384,11 +461,16 @@ cdef class Executor:
         # Sent again, the shard has fallen back to its snapshot meanwhile: what was watched may have changed
         if head.flags & FLAG_WATCHED and (head.flags & FLAG_RESENT or not self._watched_unchanged(head.client)):
             return end_reply(&self.out, outer, head.number, ABORTED)
-        while next_request(&at, end, &inner, &self.words, &self.room) == 1:
-            self._request(&inner, place)
-            place += 1
+        self.in_exec = True
+        try:
+            while next_request(&at, end, &inner, &self.words, &self.room, self.request_area) == 1:
+                self._request(&inner, place)
+                place += 1
+        finally:
+            self.in_exec = False
         if end_reply(&self.out, outer, head.number, REPLY) < 0:
             raise MemoryError
+        self._lay_out(outer)
         if self.clock_ns - began_ns >= self.noted_from_ns:
             self._note(head, outer, self.clock_ns - began_ns, self.clock_ns)
         self._sink(head.number, head.parts)
@@ -467,6 +549,8 @@ cdef class Executor:
                 self.block.record_error(self.out.data + payload, self.out.size - payload)
             self.block.record_command(waiter.spec.number, now - self.clock_ns, failed)
             self.block.record_sizes(waiter.spec.number, sum(map(len, waiter.words)), _reply_size(&self.out, at))
+        self._lay_out(at)
+        if counts:
             if now - self.clock_ns >= self.noted_from_ns:
                 memset(&waited, 0, sizeof(waited))      # its time in a queue was not that of a queue
                 waited.database = waiter.database

@@ -4,6 +4,7 @@
 
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
+from mpkv.resp.parser cimport arg_t
 from mpkv.types.aggregate cimport HASH, LIST, SET, STRING, ZSET
 from mpkv.workers.lazyfree cimport LazyFree
 from mpkv.workers.recency cimport frequency_of, idle_seconds_of, recency_t, told_clock
@@ -67,6 +68,9 @@ cdef class Keyspace:
     cdef public bint effects_wanted
     cdef public list effects            # (db, words): what handlers declared
     cdef public list expired_effects    # (db, (b"UNLINK", key)): of keys that expired
+
+    cdef size_t large                   # a word of so many bytes, alone in a reply, is left where it is …
+    cdef arg_t left                     # … which is here: see workers/shortcuts
 
     cdef recency_t recency              # how the clocks of entries run
     cdef readonly LazyFree lazy         # what was deleted and is not yet freed

@@ -178,6 +178,7 @@ cdef class Keyspace:
         self.first_slot = slots.start
         self.end_slot = slots.stop
         self.may_expire = True
+        self.large = <size_t>-1
         self.lazy = LazyFree()
         self.lazy_expire = self.lazy_server_del = self.lazy_eviction = True
         self.watched = {}

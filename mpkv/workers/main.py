@@ -27,6 +27,7 @@ from mpkv.crash import handler as crash_handler
 from mpkv.crash import report as crash_report
 from mpkv.metrics.slowlog import noted_from_ns
 from mpkv.resp.replies import OK
+from mpkv.shm.blobs import Pool
 from mpkv.shm.board import Block
 from mpkv.shm.layout import FIRST_WORKER, FRONTEND, State
 from mpkv.shm.ring import Ring
@@ -56,6 +57,8 @@ RECEIVE_MS: Final = 100
 SAVING_RECEIVE_MS: Final = 5
 #: How long commands wait at most while memory is freed.
 TIDY_US: Final = 500
+#: How long shared pages stay after a burst of large replies.
+GIVE_BACK_S: Final = 1.0
 #: Without supervisor: a frontend whose heart has not beaten for so long does not count as alive.
 ORPHAN_SECONDS: Final = 10.0
 
@@ -80,9 +83,10 @@ class Worker:
         rings = Rings(Ring(segment, 2 * shard), Ring(segment, 2 * shard + 1), bell) if config.link_rings else None
         self.link = WorkerLink(rings, ignore_epoch=config.debug_ignore_epoch)
         self.evictor = Evictor(self.keyspace, [Block(segment, FIRST_WORKER + number) for number in range(self.shards)])
+        self.pages = self._own_pages()
         self.executor = Executor(
             self.keyspace, self.databases, spec.load(), self.block, self.link.send, self._control, self.waiters,
-            self.evictor,
+            self.evictor, self.pages, None if self.pages is None else Pool(segment, 0), config.large_value,
         )  # fmt: skip
         self.expire_cycle = ExpireCycle(self.keyspace)
         self.incarnation = incarnation
@@ -93,12 +97,21 @@ class Worker:
         self._stopping = False
         self._orphaned = False
         self._last_pulse = 0.0
+        self._last_give_back = 0.0
         self._controls = {
             "hello": self._hello, "unblock": self._unblock, "watch": self._watch, "unwatch": self._unwatch,
             "snapshot": self._snapshot, "join": self._join_parts, "config": self._configure, "stop": self._stop,
             "debug": self._debug, "reload": self._reload, "saved": self._saved,
         }  # fmt: skip
         self.apply_settings()
+
+    def _own_pages(self) -> Pool | None:
+        """For large replies; the frontend has found the place in a ring."""
+        if not self.config.link_rings or not self.config.large_value_pool:
+            return None
+        pages = Pool(self.segment, 1 + self.shard)
+        pages.own()
+        return pages
 
     def apply_settings(self) -> None:
         """Settings that the store follows."""
@@ -207,11 +220,18 @@ class Worker:
         self._listen()
         self._expire()
         self.evictor.look_around()
+        self._give_pages_back()
         if self._child is None:
             allocator.decay()
         self._look_after_child()
         self.publish()
         self.executor.flush()
+
+    def _give_pages_back(self) -> None:
+        now = time.monotonic()
+        if self.pages is not None and now - self._last_give_back >= GIVE_BACK_S:
+            self._last_give_back = now
+            self.pages.give_back()
 
     def _expire(self) -> None:
         before_ns = self.expire_cycle.nanoseconds
@@ -240,6 +260,8 @@ class Worker:
         block.put_total("eviction_exceeded_ms", evictor.exceeded_ms)
         block.put("eviction_exceeding_ms", evictor.exceeding_ms)
         block.put_total("link_discarded", self.link.discarded)
+        if self.pages is not None:
+            block.put("large_pages_bytes", self.pages.used_bytes)
 
     def _listen(self) -> None:
         """What the supervisor has to say."""
@@ -262,6 +284,8 @@ class Worker:
         if message["kind"] == "link":
             self._end_child()  # nobody waits for that snapshot any more
             self.link.listen(message["endpoint"], message["epoch"], self.incarnation)
+            if self.pages is not None:
+                self.pages.listen(message["epoch"] << 32 | self.incarnation)
             self.executor.start_epoch(message["epoch"])
             # clients of an earlier frontend are gone, and so is what they waited for and watched
             for number in self.waiters.numbers():

@@ -98,13 +98,25 @@ cdef int emit_string(Buffer* out, const entry_t* entry) noexcept:
     return emit_bulk(out, data, size)
 
 
+cdef inline int emit_lone(Keyspace keyspace, Buffer* out, const char* data, size_t size) noexcept:
+    """A reply of one word. A large one is left to whoever sends it: it is to be copied once."""
+    if size >= keyspace.large:
+        keyspace.left.data, keyspace.left.size = data, size
+        return LEFT
+    return emit_bulk(out, data, size) + 1
+
+
 cdef int get(Keyspace keyspace, const request_t* request, const arg_t* words, Buffer* out) except -2:
     cdef entry_t* entry = find(keyspace, request, words, True)
+    cdef char[24] scratch
+    cdef const char* data
+    cdef size_t size
     if entry == NULL:
         return emit_null(out, protocol_of(request)) + 1
     if entry_type(entry) != STRING:
         return 0
-    return emit_string(out, entry) + 1
+    entry_string(entry, scratch, &data, &size)
+    return emit_lone(keyspace, out, data, size)
 
 
 cdef int set_(Keyspace keyspace, const request_t* request, const arg_t* words, Buffer* out) except -2:
@@ -382,7 +394,7 @@ cdef int hget(Keyspace keyspace, const request_t* request, const arg_t* words, B
         return 0
     if entry == NULL or not hash_get(<hash_t*>entry_native(entry), words[1].data, words[1].size, &value, &size):
         return emit_null(out, protocol_of(request)) + 1
-    return emit_bulk(out, value, size) + 1
+    return emit_lone(keyspace, out, value, size)
 
 
 cdef int hgetall(Keyspace keyspace, const request_t* request, const arg_t* words, Buffer* out) except -2:
