@@ -29,8 +29,8 @@ from typing import Final, Self
 
 HOST: Final = "127.0.0.1"
 #: For a start with an empty or a small store on a busy machine; who loads more says so.
-START_TIMEOUT_S: Final = 20.0
-STOP_TIMEOUT_S: Final = 20.0
+START_TIMEOUT_S: Final = 60.0
+STOP_TIMEOUT_S: Final = 60.0
 _POLL_S: Final = 0.01
 #: Another process may take a free port before the server does: then another one is tried.
 _PORTS_TO_TRY: Final = 5

@@ -6,7 +6,7 @@ import re
 import time
 import urllib.request
 
-_TIMEOUT_S = 20.0
+_TIMEOUT_S = 60.0
 
 
 def scraped(port: int, name: str) -> int:

@@ -18,9 +18,9 @@ from typing import BinaryIO
 
 import pytest
 
-START_TIMEOUT_S = 10.0
+START_TIMEOUT_S = 60.0
 #: No reply of a test is later; a blocking command that blocks for ever fails instead of hanging.
-REPLY_TIMEOUT_S = 10.0
+REPLY_TIMEOUT_S = 60.0
 
 _ONE_LINE = b"+-:,#_("
 _BULK = b"$=!"

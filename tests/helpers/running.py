@@ -20,7 +20,7 @@ import pytest
 from mpkv.testing import Server
 
 #: Connections that a test has closed are noticed by the server, and ticks pass, within this.
-SETTLE_S = 3.0
+SETTLE_S = 10.0
 _POLL_S = 0.02
 _SEGMENT = "memfd:mpkv"
 

@@ -43,7 +43,7 @@ COMMUNITY = Path(__file__).parent / "dashboard_763" / "dashboard.json"
 
 #: Prometheus needs a few scrapes for a rate; a scrape is every second.
 SCRAPES = 6
-SOON_S = 30.0
+SOON_S = 60.0
 #: What Grafana makes of a zoom of a few seconds.
 INTERVALS = {"__interval": "2s", "__rate_interval": "10s", "__range": "10s"}
 GRID_WIDTH = 24

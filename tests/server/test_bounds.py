@@ -24,7 +24,7 @@ from tests.helpers.reference import free_port, pack_request
 from tests.helpers.running import leaving_nothing, without_leaks
 
 MB = 1 << 20
-WAIT_S = 20.0
+WAIT_S = 60.0
 WORKERS = 2
 MILLION = 1_000_000
 METRICS_PORT = free_port()

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from mpkv.testing import Server, ServerFailed
+from tests.helpers import running
 from tests.helpers.reference import Connection
 from tests.helpers.running import assert_nothing_left, leaving_nothing, without_leaks
 
@@ -109,7 +110,8 @@ def test_after_the_supervisor_was_killed_nobody_is_left_behind() -> None:
     assert not any(map(is_alive, family))
 
 
-def test_a_connection_that_stays_open_is_found_as_a_leak(one_worker: Server) -> None:
+def test_a_connection_that_stays_open_is_found_as_a_leak(one_worker: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(running, "SETTLE_S", 1.0)
     with pytest.raises(pytest.fail.Exception, match="frontend holds more descriptors"), without_leaks(one_worker):
         kept = Connection(one_worker.port)
         kept.call([b"PING"])

@@ -18,7 +18,7 @@ from tests.helpers.reference import Connection, pack_request, reference_server
 from tests.helpers.running import leaving_nothing
 
 #: For what a server does by itself: a tick, a child, a restart.
-SOON_S = 10.0
+SOON_S = 60.0
 
 SETUP = (
     "SET s 5", "SET s2 x", "SET e v EX 100", "RPUSH l a b c", "RPUSH l2{l} a b", "HSET h f v g w", "SADD t a b",

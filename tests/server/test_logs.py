@@ -50,7 +50,7 @@ def logging_as(role: str, *directives: str) -> Iterator[None]:
 
 
 def wait_for(condition: Callable[[], bool], what: str) -> None:
-    end = time.monotonic() + 5
+    end = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < end, what
         time.sleep(0.01)

@@ -36,7 +36,7 @@ def set_many(client: redis.Redis, first: int, end: int, size: int = 500, **optio
 
 def settle(holds: Callable[[], bool]) -> None:
     """Wait until the server has come to a state that it reaches by itself."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while not holds():
         assert time.monotonic() < deadline
         time.sleep(0.02)

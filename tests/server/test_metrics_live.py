@@ -21,7 +21,7 @@ from mpkv.testing import Server
 from tests.helpers.reference import free_port
 from tests.helpers.running import leaving_nothing
 
-SOON_S = 15.0
+SOON_S = 60.0
 
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 

@@ -27,7 +27,7 @@ from tests.helpers.running import leaving_nothing
 EXPORTER: Final = shutil.which("prometheus-redis-exporter")
 pytestmark = pytest.mark.skipif(EXPORTER is None, reason="prometheus-redis-exporter is not installed")
 
-SOON_S = 15.0
+SOON_S = 60.0
 
 #: Names of the exporter that mpkv does not have -> why.
 NOT_OURS: Final = {

@@ -49,7 +49,7 @@ def digest(port: int) -> bytes:
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + 15
+    end = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < end, "what was waited for did not happen"
         time.sleep(0.02)

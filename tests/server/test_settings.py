@@ -21,7 +21,7 @@ from mpkv.testing import Server
 from tests.helpers.reference import Connection, free_port
 from tests.helpers.running import leaving_nothing
 
-WAIT_S = 20.0
+WAIT_S = 60.0
 TOO_MANY = b"-ERR max number of clients reached\r\n"
 
 

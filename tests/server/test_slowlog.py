@@ -22,7 +22,7 @@ from tests.helpers.running import leaving_nothing
 #: A command that waits for another must have waited so long at least, of the `SLEEP_S` that it was made to.
 SLEEP_S = 0.3
 WAITED_US = 150_000
-SOON_S = 10.0
+SOON_S = 60.0
 
 #: Each is run alone with everything being logged; what is logged is compared with redis-server.
 REQUESTS: dict[str, list[list[str]]] = {

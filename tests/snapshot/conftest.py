@@ -184,7 +184,7 @@ def _running_redis(directory: Path, *options: str) -> Iterator[redis.Redis]:
 
 
 def _wait_until_loaded(client: redis.Redis, process: subprocess.Popen[bytes], directory: Path) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while True:
         try:
             client.ping()

@@ -35,7 +35,7 @@ def keyspace_of(size_bytes: int, value_bytes: int = 2000) -> Keyspace:
 
 
 def wait_until(condition: Any) -> None:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.005)

@@ -29,7 +29,7 @@ from mpkv.watchdog import Watchdog
 from tests.helpers.reference import Connection
 from tests.helpers.running import leaving_nothing
 
-WAIT_S = 15.0
+WAIT_S = 60.0
 NOBODY = 65534
 
 
