@@ -41,6 +41,7 @@ cdef enum:
     CONTROL_DEBUG = 9          # what DEBUG asks of a shard
     CONTROL_RELOAD = 10        # load the snapshot anew
     CONTROL_SAVED = 11         # the snapshot with so many changes in it is on disk
+    CONTROL_MERGE = 12         # make one reply of those of several shards
 
 cdef enum:
     FLAG_RESP3 = 1

@@ -361,6 +361,7 @@ CONTROLS = {
     CONTROL_HELLO: "hello", CONTROL_UNBLOCK: "unblock", CONTROL_WATCH: "watch", CONTROL_UNWATCH: "unwatch",
     CONTROL_SNAPSHOT: "snapshot", CONTROL_JOIN: "join", CONTROL_CONFIG: "config", CONTROL_STOP: "stop",
     CONTROL_DEBUG: "debug", CONTROL_RELOAD: "reload", CONTROL_SAVED: "saved",
+    CONTROL_MERGE: "merge",
 }
 #: … and by name.
 CONTROL_NUMBERS = {name: number for number, name in CONTROLS.items()}

@@ -26,8 +26,7 @@ from mpkv.frontend.router cimport GENERAL, HOT_KEYS, HOT_PING, NOT_NOW, ROUTED, 
 from mpkv.resp.encoder cimport encode
 from mpkv.resp.parser cimport PARSE_ERROR, PARSE_MORE, PARSE_NOTHING, PARSE_REQUEST, Parser, arg_t
 from mpkv.shm.board cimport (
-    BACK_PRESSURE_PAUSES, LARGE_WITHOUT_ROOM, TOTAL_NET_INPUT_BYTES, TOTAL_NET_OUTPUT_BYTES, TOTAL_READS_PROCESSED,
-    TOTAL_WRITES_PROCESSED,
+    BACK_PRESSURE_PAUSES, TOTAL_NET_INPUT_BYTES, TOTAL_NET_OUTPUT_BYTES, TOTAL_READS_PROCESSED, TOTAL_WRITES_PROCESSED,
 )
 from mpkv.wire cimport BLOCKED, LATE, REPLY, note_t
 
@@ -86,7 +85,8 @@ cdef class Connection(Receiver):
         self.protocol = 2
 
     def __dealloc__(self):
-        self._free_input()
+        if self.input_run == 0:         # pages are let go of when the connection is lost; here the router may be gone
+            buffer_free(&self.input)
         buffer_free(&self.output)
         self._drop_stash()
 
@@ -150,7 +150,7 @@ cdef class Connection(Receiver):
         if left == 0 and self.input_run == 0 and not self._expects_large():
             return _shared_view
         room = self.parser.wanted if not self.stopped else 0
-        if self.input_run == 0 or self.input.capacity - self.input.size < max(room, <size_t>1):
+        if self.input_run == 0 or self.input.size == self.input.capacity:
             if not self._wants_pages(left, room) or not self._read_into_pages(left + room):
                 self._leave_pages()
                 if self.start:
@@ -199,7 +199,10 @@ cdef class Connection(Receiver):
         """Whether the request of which `left` bytes are there and at least `room` are to come is large."""
         if self.stopped or not self.authenticated:
             return False
-        return room >= self.router.large or (self.input_run and left >= self.router.large)
+        if self.input_run:
+            return room >= self.router.large or left >= self.router.large
+        # what has had to leave pages, or found none, does not come back: it would be copied each time
+        return room >= self.router.large and left <= SHARED_BUFFER
 
     cdef bint _read_into_pages(self, size_t room) noexcept:
         """Have `input` lie in pages with so much room in all, and bring there what has been read; False: there are none
@@ -213,7 +216,6 @@ cdef class Connection(Receiver):
         room = min(room, max(<size_t>MOST_ANNOUNCED, 2 * left))
         run = self.router.pages.take(room)
         if run == 0:
-            self.router.block.add(LARGE_WITHOUT_ROOM, 1)
             return False
         if left:
             memcpy(self.router.pages.data_of(run), self.input.data + self.start, left)

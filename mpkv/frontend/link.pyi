@@ -6,6 +6,8 @@ from mpkv.shm.ring import Ring
 
 HIGH_WATER_MARK: int
 
+def link_generation(epoch: int, incarnation: int) -> int: ...
+
 class LinkFault(Exception): ...
 
 class Link:

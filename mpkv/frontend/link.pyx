@@ -423,6 +423,7 @@ cdef class Link:
         cdef request_t head
         cdef arg_t* args = <arg_t*>malloc((len(words) + 1) * sizeof(arg_t))
         cdef size_t i = 0
+        cdef bint large = False
         if args == NULL:
             raise MemoryError
         _clear(&head)
@@ -434,9 +435,13 @@ cdef class Link:
         for word in words:
             args[i].data = PyBytes_AS_STRING(word)
             args[i].size = PyBytes_GET_SIZE(word)
+            large |= args[i].size >= self.large
             i += 1
         try:
-            self.pack(<Receiver>receiver, 0, &head, args)
+            if large:
+                self.pack_large(<Receiver>receiver, 0, &head, args, 0)
+            else:
+                self.pack(<Receiver>receiver, 0, &head, args)
         finally:
             free(args)
 

@@ -53,12 +53,18 @@ cdef class Gather(Parts):
     cdef object request         # MERGE_PYTHON: words of the whole request
     cdef object words           # MERGE_PYTHON: words of each part
     cdef object merge
+    cdef object merge_elsewhere     # MERGE_PYTHON: has another process merge: gather -> whether it does; None: none can
+    cdef int _finish_here(self) except -1
     cdef int _deliver_whole(self, const char* data, size_t size) except -1
 
 
 cdef Gather gather_parts(
     Receiver target, uint64_t index, int parts, int protocol, int mode, Block block, int command
 )
+
+
+cdef class Merged(Receiver):
+    cdef Gather gather
 
 
 cdef class Exec(Parts):

@@ -7,7 +7,8 @@ one that arrives. Its receiver is a connection (which puts replies into request 
 - `Exec` does the same for a transaction, whose parts carry a reply for each of their commands;
 - `Answer` hands an answer to the frontend itself.
 
-What counts, adds and splices is done here; any other merge is the command's own (`Across.merge`), on decoded replies.
+What counts, adds and splices is done here; any other merge is the command's own (`Across.merge`), on decoded replies. A
+large one is done by a worker, so that no other client waits for it; should that worker die, it is done here after all.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
@@ -21,6 +22,9 @@ from mpkv.wire cimport ABORTED, REPLY, next_reply, note_of, note_t, reply_t
 from mpkv.errors import CommandError
 from mpkv.resp.decoder import decode
 from mpkv.resp.replies import NULL_ARRAY, Raw
+
+cdef enum:
+    MERGED_HERE = 64 * 1024         # bytes of replies up to which a merge is done in the event loop
 
 
 cdef class Receiver:
@@ -122,9 +126,16 @@ cdef class Gather(Parts):
         return self.part_came()
 
     cdef int finish(self) except -1:
-        cdef Buffer out
         if self.error is not None:
             return self._deliver_whole(PyBytes_AS_STRING(self.error), PyBytes_GET_SIZE(self.error))
+        if self.merge_elsewhere is not None and sum(map(len, self.replies)) > MERGED_HERE and (
+            self.merge_elsewhere(self)
+        ):
+            return 0
+        return self._finish_here()
+
+    cdef int _finish_here(self) except -1:
+        cdef Buffer out
         memset(&out, 0, sizeof(out))
         try:
             if self.mode == MERGE_OK:
@@ -148,12 +159,33 @@ cdef class Gather(Parts):
         self.pass_note()
         return self.target.deliver(self.index, REPLY, data, size)
 
+    def parts(self) -> list:
+        """What is to be merged: [(words, reply)]."""
+        return list(zip(self.words, self.replies, strict=True))
+
     def _merged(self):
-        parts = [(words, decode(reply)[0]) for words, reply in zip(self.words, self.replies, strict=True)]
+        parts = [(words, decode(reply)[0]) for words, reply in self.parts()]
         try:
             return self.merge(self.request, parts)
         except CommandError as error:
             return error
+
+
+cdef class Merged(Receiver):
+    """Takes the reply that a worker has made of all parts' replies."""
+
+    def __init__(self, Gather gather):
+        self.gather = gather
+
+    cdef int deliver(self, uint64_t index, uint32_t kind, const char* data, size_t size) except -1:
+        return self.gather._deliver_whole(data, size)
+
+    cdef int lose(self, uint64_t index) except -1:
+        """It died over it, or before: nothing is lost but time."""
+        return self.gather._finish_here()
+
+    cdef bint is_gone(self) noexcept:
+        return self.gather.target.is_gone()
 
 
 cdef int _splice(Buffer* out, list replies, object places) except -1:

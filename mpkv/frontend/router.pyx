@@ -13,12 +13,14 @@ from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcmp, memset
 
 from mpkv.frontend.intents cimport IntentRing, piece_t
-from mpkv.frontend.pending cimport MERGE_OK, MERGE_PLACES, MERGE_PYTHON, MERGE_SUM, Gather, Parts, gather_parts
+from mpkv.frontend.pending cimport (
+    MERGE_OK, MERGE_PLACES, MERGE_PYTHON, MERGE_SUM, Gather, Merged, Parts, gather_parts,
+)
 from mpkv.shm.board cimport EVENTLOOP_CYCLES, EVENTLOOP_NANOSECONDS, SCATTERED_COMMANDS, monotonic_ns
 from mpkv.sharding cimport SLOTS, key_slot, slot_shard
 from mpkv.wire cimport (
-    CONTROL, EXEC, FLAG_FIRST, FLAG_NO_BLOCK, FLAG_PART, FLAG_RESP3, FLAG_WATCHED, REQUEST, begin_batch, clip_words,
-    pack_request, request_t,
+    CONTROL, CONTROL_MERGE, EXEC, FLAG_FIRST, FLAG_NO_BLOCK, FLAG_PART, FLAG_RESP3, FLAG_WATCHED, REQUEST, begin_batch,
+    clip_words, pack_request, request_t,
 )
 from mpkv.buffer cimport Buffer, buffer_append, buffer_free
 
@@ -26,7 +28,10 @@ import os
 import signal
 import time
 
+from functools import partial
+
 from mpkv import errors
+from mpkv.commands.across import pack_merge
 from mpkv.commands.spec import Flag
 from mpkv.sharding import slot_of
 
@@ -400,7 +405,9 @@ cdef class Router:
         self.schedule_flush()
 
     def _send_parts(self, Receiver receiver, uint64_t index, client, database, protocol, spec, words, dict shards):
+        cdef Gather gather
         gather, parts = self.split(receiver, index, protocol, spec, words, shards)
+        gather.merge_elsewhere = partial(self._merge_on_a_shard, [shard for shard, _, _ in parts], spec)
         envelopes = []
         for part, (shard, part_spec, part_words) in enumerate(parts):
             envelope = self._envelope(
@@ -424,6 +431,16 @@ cdef class Router:
         gather.request, gather.words, gather.merge = words, [own for _, _, own in parts], spec.across.merge
         self.block.add(SCATTERED_COMMANDS, 1)
         return gather, parts
+
+    def _merge_on_a_shard(self, list shards, spec, Gather gather) -> bool:
+        """Have the worker that sent most of it merge the replies of a command's parts; False if it is not there."""
+        cdef list parts = gather.parts()
+        shard = shards[max(range(len(parts)), key=lambda at: len(parts[at][1]))]
+        if not (<Link>self.links[shard]).up:
+            return False
+        words = pack_merge(spec.number, gather.protocol, gather.request, parts)
+        self.control(shard, CONTROL_MERGE, words, Merged(gather))
+        return True
 
     def _spec_named(self, bytes name):
         lower = name.lower().decode()

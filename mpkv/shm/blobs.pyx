@@ -79,6 +79,7 @@ cdef class Pool:
         """Nothing is taken until the reader has opened the link of this generation; then all pages are free."""
         self._generation = generation
         self._begun = False
+        self.free_pages = self.pages
 
     cdef void _begin(self) noexcept nogil:
         """All pages are free, and hold no memory of a predecessor's."""

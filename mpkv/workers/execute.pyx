@@ -486,6 +486,7 @@ cdef class Executor:
         encode(&self.out, value, 2)
         if at == 0 or end_reply(&self.out, at, number, REPLY) < 0:
             raise MemoryError
+        self._lay_out(at)
 
     # -- watched keys --------------------------------------------------------------------------------------------------
 

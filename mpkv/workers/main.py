@@ -21,12 +21,13 @@ import msgspec
 
 from mpkv import logs, process
 from mpkv.commands import spec
+from mpkv.commands.across import merge_packed
 from mpkv.config import Config
 from mpkv.control import Channel, Closed, Message
 from mpkv.crash import handler as crash_handler
 from mpkv.crash import report as crash_report
 from mpkv.metrics.slowlog import noted_from_ns
-from mpkv.resp.replies import OK
+from mpkv.resp.replies import OK, Raw
 from mpkv.shm.blobs import Pool
 from mpkv.shm.board import Block
 from mpkv.shm.layout import FIRST_WORKER, FRONTEND, State
@@ -44,7 +45,7 @@ from mpkv.wire import CONTROLS
 from mpkv.workers import debugging
 from mpkv.workers.blocking import Waiters
 from mpkv.workers.evict import Evictor
-from mpkv.workers.execute import Executor
+from mpkv.workers.execute import INTERNAL_ERROR, Executor
 from mpkv.workers.expire import ExpireCycle, budget_us
 from mpkv.workers.keyspace import Keyspace
 from mpkv.workers.link import Rings, WorkerLink
@@ -102,6 +103,7 @@ class Worker:
             "hello": self._hello, "unblock": self._unblock, "watch": self._watch, "unwatch": self._unwatch,
             "snapshot": self._snapshot, "join": self._join_parts, "config": self._configure, "stop": self._stop,
             "debug": self._debug, "reload": self._reload, "saved": self._saved,
+            "merge": self._merge,
         }  # fmt: skip
         self.apply_settings()
 
@@ -450,6 +452,14 @@ class Worker:
         self._join = threading.Thread(target=join, name="join")
         self._join.start()
         return OK
+
+    def _merge(self, words: list[bytes]) -> Any:
+        """Make one reply of those of several shards, which are large: the frontend has other clients to serve."""
+        try:
+            return Raw(merge_packed(words, self.executor.specs))
+        except Exception:
+            logger.critical("a merge failed", exc_info=True)
+            return INTERNAL_ERROR
 
     def _saved(self, words: list[bytes]) -> Any:
         self.executor.saved_dirty = int(words[0])

@@ -13,10 +13,11 @@ import zmq
 
 from mpkv.commands import spec as commands
 from mpkv.frontend.intents import IntentRing
-from mpkv.frontend.link import Link
+from mpkv.frontend.link import Link, LinkFault, link_generation
 from mpkv.frontend.memory import MemoryWatch
 from mpkv.frontend.pending import Answer
 from mpkv.frontend.router import Router
+from mpkv.shm.blobs import Pool
 from mpkv.shm.board import Block
 from mpkv.shm.layout import FRONTEND
 from mpkv.shm.segment import Segment
@@ -77,11 +78,11 @@ class Frontend:
         self.outcomes: dict[int, int | None] = {}
         self.incarnation = 0
 
-    def connect(self) -> FakeWorker:
+    def connect(self, pages: Pool | None = None) -> FakeWorker:
         self.incarnation += 1
         endpoint = f"ipc://{self.folder}/w{self.incarnation}"
         self.worker = FakeWorker(self.context, endpoint)
-        self.link.open(endpoint, EPOCH, self.incarnation)
+        self.link.open(endpoint, EPOCH, self.incarnation, None, None, pages)
         return self.worker
 
     def request(self) -> int:
@@ -220,3 +221,36 @@ def test_an_intent_given_to_a_link_that_is_down_is_the_first_that_its_worker_hea
     if len(heard) == 1:
         heard += successor.receive()
     assert [told for told, _ in heard] == [number, later]
+
+
+@pytest.mark.parametrize(
+    ("reference", "has_pages"),
+    [((0, 100), False), ((1 << 40, 100), True), ((0, 1 << 40), True), (((1 << 64) - 8, 16), True)],
+)
+def test_a_reply_that_refers_to_what_is_not_there_is_a_fault(
+    frontend: Frontend, reference: tuple[int, int], has_pages: bool
+) -> None:
+    worker = frontend.connect(Pool(frontend.segment, 1) if has_pages else None)
+    number = frontend.request()
+    frontend.flush()
+    worker.receive()
+    worker.answer(number, kind=1 << 16, payload=struct.pack("=QQ", *reference))
+    with pytest.raises(LinkFault, match="does not add up"):
+        wait_until(frontend.link.drain_rest, "the reply comes", 5)
+    assert number not in frontend.outcomes
+
+
+def test_a_reply_by_reference_is_what_lies_there(frontend: Frontend) -> None:
+    pages = Pool(frontend.segment, 1)
+    pages.own()
+    worker = frontend.connect(Pool(frontend.segment, 1))
+    pages.listen(link_generation(EPOCH, frontend.incarnation))
+    run = pages.take_run(100_000)
+    pages.view_of(run)[:100_000] = b"+" + b"x" * 99_999
+    pages.lend_run(run)
+    number = frontend.request()
+    frontend.flush()
+    worker.receive()
+    worker.answer(number, kind=1 << 16, payload=struct.pack("=QQ", 0, 100_000))
+    frontend.take_replies(number)
+    assert pages.used_bytes == 0, "it is free when it has been delivered"
