@@ -85,6 +85,17 @@ async def debug_shortcuts(conn: Any, on: bytes) -> Any:
     return OK
 
 
+@command("DEBUG FAIL-ALLOCATIONS", arity=-3, flags=_DEBUG)
+async def debug_fail_allocations(conn: Any, after: bytes, *options: bytes) -> Any:
+    """DEBUG FAIL-ALLOCATIONS after|OFF [SHARD shard] [UNPROMISED] -- Let the store of all shards, or of one, find no
+    memory after so many allocations; UNPROMISED in the middle of a change too, which else has its memory beforehand."""
+    words = [option.lower() for option in options]
+    shards = [integer(words[words.index(b"shard") + 1])] if b"shard" in words[:-1] else None
+    left = b"-1" if after.lower() == b"off" else b"%d" % integer(after)
+    await conn.server.ask_shards("fail-allocations", left, b"%d" % (b"unpromised" in words), shards=shards)
+    return OK
+
+
 @command("DEBUG EFFECTS", arity=3, flags=_DEBUG)
 async def debug_effects(conn: Any, what: bytes) -> Any:
     """DEBUG EFFECTS ON|OFF|GET -- Keep what every write did to the data; of each shard a list of [number, parts,

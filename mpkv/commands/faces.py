@@ -4,12 +4,14 @@ The compiled classes (`mpkv.workers.database.Database`, `mpkv.types.*`) have the
 written against this page. A handle is valid until its key is deleted or overwritten: never keep one.
 
 The rhythm of a handler that writes: look up for writing, check everything, change, ``db.changed(key)``, return. Nothing
-may be changed before the last check that can fail.
+may be changed before the last check that can fail, and that there is memory is such a check: one step changes all or
+nothing, several are taken within ``db.all_or_nothing(words)``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
 from typing import Protocol
 
 
@@ -153,6 +155,16 @@ class Db(Protocol):
     def list_to_fill(self, key: bytes) -> List: ...
     def set_to_fill(self, key: bytes) -> Set: ...
     def zset_to_fill(self, key: bytes) -> ZSet: ...
+
+    def all_or_nothing(self, words: Sequence[bytes]) -> AbstractContextManager[None]:
+        """Around a change of several steps that brings these words in: it has the memory for all of them, or raises
+        OUT_OF_MEMORY before the first. A change of one step does so by itself."""
+
+    # An aggregate that is no key's yet, and its way to a key, whatever is there
+    def new_set(self) -> Set: ...
+    def new_zset(self) -> ZSet: ...
+    def overwrite(self, key: bytes, value: Set | ZSet) -> None:
+        """Calls `changed` itself. `value` is empty afterwards, and may not have been so before."""
 
     def set_string(self, key: bytes, value: bytes, *, keep_ttl: bool = False, raw: bool = False) -> None:
         """Create or overwrite (any type). Calls `changed` itself. `raw`: built in place (APPEND, SETRANGE), which

@@ -37,7 +37,8 @@ def _put_all(db: Db, name: str, key: bytes, pairs: tuple[bytes, ...]) -> int:
     if len(pairs) % 2:
         raise errors.wrong_arity(name)
     value = db.hash_to_fill(key)
-    added = sum(value.put(pairs[at], pairs[at + 1]) for at in range(0, len(pairs), 2))
+    with db.all_or_nothing(pairs):
+        added = sum(value.put(pairs[at], pairs[at + 1]) for at in range(0, len(pairs), 2))
     db.changed(key, len(pairs) // 2)
     return added
 

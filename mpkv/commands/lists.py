@@ -115,8 +115,9 @@ def rpushx(db: Db, key: bytes, *elements: bytes) -> int:
 def _push_all(db: Db, key: bytes, values: List | None, head: bool, elements: Sequence[bytes]) -> int:
     if values is None:
         return 0
-    for element in elements:
-        _push(values, head, element)
+    with db.all_or_nothing(elements):
+        for element in elements:
+            _push(values, head, element)
     length = len(values)
     db.changed(key, len(elements))
     return length
@@ -300,8 +301,10 @@ def _move(db: Db, source: bytes, destination: bytes, heads: tuple[bool, bool]) -
     if origin is None:
         return None
     target = db.list_to_fill(destination)
-    element = _pop(origin, from_head)
-    _push(target, to_head, element)
+    element = origin.get(0 if from_head else -1)
+    assert element is not None, "a list that is stored is never empty"
+    _push(target, to_head, element)  # first what may fail, then what cannot
+    _pop(origin, from_head)
     db.changed(source)
     if destination != source:
         db.changed(destination, 0)  # one change in all, as Redis counts it

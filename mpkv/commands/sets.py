@@ -53,7 +53,8 @@ TOTAL_COMPLEXITY = "O(N) where N is the total number of elements in all given se
 def sadd(db: Db, key: bytes, *members: bytes) -> int:
     """SADD key member [member ...] -- add members; reply with how many are new."""
     value = db.set_to_fill(key)
-    added = sum(value.add(member) for member in members)
+    with db.all_or_nothing(members):
+        added = sum(value.add(member) for member in members)
     if added:
         db.changed(key, added)
     return added
@@ -84,10 +85,12 @@ def smove(db: Db, source_key: bytes, destination_key: bytes, member: bytes) -> i
     db.set_for_write(destination_key)  # refuses another type before anything is changed
     if source_key == destination_key:
         return int(source.contains(member))
-    if not source.remove(member):
+    if not source.contains(member):
         return 0
+    is_new = db.set_to_fill(destination_key).add(member)  # first what may fail, then what cannot
+    source.remove(member)
     db.changed(source_key)
-    if db.set_to_fill(destination_key).add(member):
+    if is_new:
         db.changed(destination_key)
     return 1
 
@@ -220,14 +223,15 @@ def _of(operation: Operation, db: Db, keys: Sequence[bytes]) -> Iterable[bytes]:
 
 def _store(operation: Operation, db: Db, destination_key: bytes, keys: Sequence[bytes]) -> int:
     """Overwrite whatever is at the destination; nothing is left there by an empty result."""
-    members = list(_of(operation, db, keys))  # complete before the destination, which may be a source, is deleted
-    db.delete(destination_key)
-    if members:
-        destination = db.set_to_fill(destination_key)
-        for member in members:
-            destination.add(member)
-        db.changed(destination_key)
-    return len(members)
+    result = db.new_set()  # complete before the destination, which may be a source, is overwritten
+    for member in _of(operation, db, keys):
+        result.add(member)
+    length = len(result)
+    if length:
+        db.overwrite(destination_key, result)
+    else:
+        db.delete(destination_key)
+    return length
 
 
 # Algebra over shards

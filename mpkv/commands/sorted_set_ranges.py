@@ -317,12 +317,13 @@ def zrangestore(db: Db, destination: bytes, source: bytes, start: bytes, stop: b
 
 def store(db: Db, destination_key: bytes, pairs: Sequence[tuple[bytes, float]]) -> int:
     """Overwrite whatever is at the destination by a sorted set of `pairs`; if there are none, by nothing."""
-    db.delete(destination_key)
-    if pairs:
-        destination = db.zset_to_fill(destination_key)
-        for member, score in pairs:
-            destination.put(member, score)
-        db.changed(destination_key)
+    if not pairs:
+        db.delete(destination_key)
+        return 0
+    result = db.new_zset()
+    for member, score in pairs:
+        result.put(member, score)
+    db.overwrite(destination_key, result)
     return len(pairs)
 
 

@@ -58,13 +58,14 @@ def zadd(db: Db, key: bytes, *words: bytes) -> int | float | None:
         return 0
     value = db.zset_to_fill(key)
     added = updated = 0
-    for member, score in zip(pairs[1::2], scores, strict=True):
-        old = value.score(member)
-        if not _allowed(old, score, options):
-            continue
-        value.put(member, score)
-        added += old is None
-        updated += old is not None and old != score
+    with db.all_or_nothing(pairs):
+        for member, score in zip(pairs[1::2], scores, strict=True):
+            old = value.score(member)
+            if not _allowed(old, score, options):
+                continue
+            value.put(member, score)
+            added += old is None
+            updated += old is not None and old != score
     if added or updated:
         db.changed(key, added + updated)
     return added + updated if options & CH else added

@@ -90,8 +90,9 @@ def _store_until(db: Db, key: bytes, value: bytes, at_ms: int) -> None:
         if db.delete(key):
             db.effect(b"DEL", key)
         return
-    db.set_string(key, value)
-    db.set_expire_at(key, at_ms)
+    with db.all_or_nothing((key, value)):
+        db.set_string(key, value)
+        db.set_expire_at(key, at_ms)
     db.effect(b"SET", key, value, b"PXAT", b"%d" % at_ms)
 
 
@@ -183,8 +184,9 @@ def _set_pairs(db: Db, name: str, pairs: Sequence[bytes], *, only_if_none: bool 
         raise errors.wrong_arity(name)
     if only_if_none and any(db.exists(key) for key in pairs[::2]):
         return 0
-    for key, value in zip(pairs[::2], pairs[1::2], strict=True):
-        db.set_string(key, value)
+    with db.all_or_nothing(pairs):
+        for key, value in zip(pairs[::2], pairs[1::2], strict=True):
+            db.set_string(key, value)
     return 1
 
 

@@ -33,6 +33,11 @@ cdef void block_release(void* block, int account) noexcept nogil
 cdef size_t block_room(const void* block) noexcept nogil
 cdef size_t block_footprint(const void* block) noexcept nogil
 
+# Before a change of several steps, given what its words take and how many there are: whether it will have the memory
+# that it needs. Until it is settled nothing of it fails then. False: nothing is promised
+cdef bint promise(size_t size, size_t words) noexcept nogil
+cdef void settle() noexcept nogil
+
 cdef struct usage_t:
     size_t used                 # footprints of all that is allocated …
     size_t active               # … with what is free between them, in spans and in the heap …

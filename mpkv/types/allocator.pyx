@@ -26,15 +26,23 @@ What grows and shrinks – *blocks* – and larger pieces are the `heap`'s.
 Everything is counted by what it takes (`footprint`), on the account of the type that it belongs to, so the sum is exact
 at any time. One process has one store, and one thread that changes it: there are no locks.
 
+**Promises.** A change of one step takes its memory before it touches anything, and can be refused. A change of several
+– fields of a hash, keys of an MSET – must not be refused between two of them, so it asks first whether all will be
+there (`promise`). Behind a promise stand addresses that are mapped and used for nothing (`_reserve`; no page of them is
+ever touched): when the system has no more, they go back to it, and there is room for regions and large pieces until the
+change is done. The next promise needs them back first. What cannot be kept then, because a change takes many times more
+than its words, ends the process: a shard that is loaded again is better than half a change.
+
 `fail_after` makes "no memory" an ordinary case that tests reach at every single allocation. Under a sanitizer
-every piece is malloc's, so that it sees the bounds of each; what is counted stays about the same.
+every piece is malloc's, so that it sees the bounds of each, or what is free is poisoned (sanitize.h); what is counted
+stays about the same.
 
 Considered: jemalloc (classes of 16 bytes, and its bookkeeping is where the pieces are), classes for blocks too (half as
 much again is lost while many of them grow), an arena for each large table (its elements can be freed as a whole and
 named by 32 bits, but when their sizes change it must be compacted as a whole).
 """
 
-from libc.stdlib cimport free, malloc
+from libc.stdlib cimport abort, free, malloc
 from libc.string cimport memcpy, memset
 
 from mpkv.types.heap cimport (
@@ -46,11 +54,6 @@ cdef extern from *:
     """
     #include <malloc.h>
     #include <sys/mman.h>
-    #ifdef MPKV_SANITIZE
-    #define SLABS 0
-    #else
-    #define SLABS 1
-    #endif
 
     /* Addresses aligned to their size: twice as many are asked for, and what is left and right of them goes back. */
     static void *map_aligned(size_t size) {
@@ -63,12 +66,24 @@ cdef extern from *:
         munmap(begin + size, base + size - begin);
         return begin;
     }
+
+    static void *map_reserve(size_t size) {
+        void *base = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        return base == MAP_FAILED ? NULL : base;
+    }
     """
-    const bint SLABS
     void* map_aligned(size_t size) nogil
     int madvise(void* address, size_t length, int advice) nogil
     int MADV_DONTNEED
+    void* map_reserve(size_t size) nogil
+    int munmap(void* address, size_t length) nogil
     int malloc_trim(size_t pad) nogil
+
+cdef extern from "sanitize.h":
+    const bint OWN_MEMORY           # always true, but for a build for sanitizers
+    void poison(void* memory, size_t size) nogil
+    void unpoison(void* memory, size_t size) nogil
+    size_t bytes_of_piece(const void* piece) nogil
 
 cdef enum:
     SPAN_BITS = 16
@@ -83,6 +98,9 @@ cdef enum:
     DECAY_SHARE = 8             # … of which one in eight goes every tenth of a second
     BARED_MOST = 64             # spans whose pages are given back in one go: half a millisecond
     TRIMMED_BLOCKS = 16         # of the heap, in the same time
+    RESERVE_BYTES = 256 << 20   # a region of spans while it is aligned, one of the heap, and as much for large pieces
+    RESERVE_SHARE = 4           # what a change may take, as a multiple of its words …
+    RESERVE_WORD = 256          # … with so many bytes more for each
 
 # The head of a span: one cache line
 cdef struct span_t:
@@ -111,6 +129,10 @@ cdef span_t* _bare                                  # … and those whose pages 
 cdef size_t _spans_used, _spans_kept, _used_in_spans
 cdef size_t[ACCOUNTS] _used
 cdef int64_t _left = -1                             # allocations until they fail; negative = never
+cdef void* _reserve                                 # what stands behind a promise
+cdef size_t _reserve_bytes
+cdef bint _is_promised
+cdef bint _promises_nothing = False                 # in a test: every change may be refused anywhere
 
 
 cdef void _make_classes() noexcept:
@@ -133,6 +155,8 @@ cdef size_t footprint(const void* piece, size_t size) noexcept nogil:
 
 
 cdef bint fits_in_place(const void* piece, size_t old_size, size_t size) noexcept nogil:
+    if not OWN_MEMORY and old_size <= SMALL_MAX and size > bytes_of_piece(piece):
+        return False                    # the same class, but not the same bounds
     if old_size <= SMALL_MAX or size <= SMALL_MAX:
         return old_size <= SMALL_MAX and size <= SMALL_MAX and _class_of(old_size) == _class_of(size)
     return size <= heap_room(piece) <= size + size // 8 + LEAST_WASTE
@@ -184,6 +208,7 @@ cdef span_t* _new_span() noexcept nogil:
         region = <char*>map_aligned(REGION_BYTES)
         if region == NULL:
             return NULL
+        poison(region + SPAN_BYTES, REGION_BYTES - SPAN_BYTES)
         _region = region
         _next_span = 1                  # the first holds the heads
     span = <span_t*>_region + _next_span
@@ -223,6 +248,53 @@ cdef void _close_span(class_t* its, span_t* span) noexcept nogil:
     _spans_kept += 1
 
 
+# Promises
+
+cdef void _drop_reserve() noexcept nogil:
+    global _reserve, _reserve_bytes
+    if _reserve != NULL:
+        munmap(_reserve, _reserve_bytes)
+    _reserve = NULL
+    _reserve_bytes = 0
+
+
+cdef bint promise(size_t size, size_t words) noexcept nogil:
+    global _reserve, _reserve_bytes, _is_promised
+    cdef size_t wanted = RESERVE_BYTES
+    if _promises_nothing:
+        return True
+    if size > RESERVE_BYTES // 8 or words > RESERVE_BYTES // 8 // RESERVE_WORD:
+        wanted += RESERVE_SHARE * (size + words * RESERVE_WORD)
+    if _reserve_bytes < wanted:
+        if _refused():
+            return False
+        _drop_reserve()
+        _reserve = map_reserve(wanted)
+        if _reserve == NULL:
+            return False
+        _reserve_bytes = wanted
+    _is_promised = True
+    return True
+
+
+cdef void settle() noexcept nogil:
+    global _reserve_bytes, _is_promised
+    _is_promised = False
+    if _reserve_bytes > RESERVE_BYTES:
+        munmap(<char*>_reserve + RESERVE_BYTES, _reserve_bytes - RESERVE_BYTES)
+        _reserve_bytes = RESERVE_BYTES
+
+
+cdef bint _falls_back() noexcept nogil:
+    """The system has no more: whether it may be asked again, since it got the reserve back."""
+    if not _is_promised:
+        return False
+    if _reserve == NULL:
+        abort()                 # a broken promise
+    _drop_reserve()
+    return True
+
+
 # Pieces
 
 cdef inline bint _refused() noexcept nogil:
@@ -230,6 +302,9 @@ cdef inline bint _refused() noexcept nogil:
     if _left < 0:
         return False
     if _left == 0:
+        if _is_promised:        # what is missing is taken from the reserve
+            _drop_reserve()
+            return False
         return True
     _left -= 1
     return False
@@ -250,6 +325,7 @@ cdef inline void* _take(uint32_t number) noexcept nogil:
     else:
         piece = _pieces_of(span) + <size_t>span.fresh * its.size
         span.fresh += 1
+    unpoison(piece, its.size)
     span.live += 1
     _used_in_spans += its.size
     if span.live == its.count:
@@ -265,6 +341,7 @@ cdef inline void _give(uint32_t number, void* piece) noexcept nogil:
         _link(its, span)
     (<void**>piece)[0] = span.free
     span.free = piece
+    poison(piece, its.size)
     span.live -= 1
     _used_in_spans -= its.size
     if span.live == 0:
@@ -280,18 +357,31 @@ cdef inline void* _counted(void* piece, size_t size, int account) noexcept nogil
     return piece
 
 
+cdef inline void* _obtain(size_t size) noexcept nogil:
+    if size > SMALL_MAX:
+        return heap_take(size)
+    return _take(_class_of(size)) if OWN_MEMORY else malloc(size)
+
+
 cdef void* allocate(size_t size, int account) noexcept nogil:
+    cdef void* piece
     if _refused():
         return NULL
-    if size > SMALL_MAX:
-        return _counted(heap_take(size), size, account)
-    return _counted(_take(_class_of(size)) if SLABS else malloc(size), size, account)
+    piece = _obtain(size)
+    while piece == NULL and _falls_back():
+        piece = _obtain(size)
+    return _counted(piece, size, account)
 
 
 cdef void* allocate_zeroed(size_t size, int account) noexcept nogil:
     cdef void* piece
     if size > SPAN_BYTES:
-        return NULL if _refused() else _counted(heap_take_zeroed(size), size, account)
+        if _refused():
+            return NULL
+        piece = heap_take_zeroed(size)
+        while piece == NULL and _falls_back():
+            piece = heap_take_zeroed(size)
+        return _counted(piece, size, account)
     piece = allocate(size, account)
     if piece != NULL:
         memset(piece, 0, size)
@@ -304,7 +394,7 @@ cdef void release(void* memory, size_t size, int account) noexcept nogil:
     _used[account] -= footprint(memory, size)
     if size > SMALL_MAX:
         heap_give(memory)
-    elif SLABS:
+    elif OWN_MEMORY:
         _give(_class_of(size), memory)
     else:
         free(memory)
@@ -314,7 +404,7 @@ cdef void* reallocate(void* memory, size_t old_size, size_t size, int account) n
     cdef void* moved
     if old_size > SMALL_MAX and size > SMALL_MAX:
         return block_resize(memory, size, account)
-    if SLABS and memory != NULL and old_size <= SMALL_MAX and size <= SMALL_MAX:
+    if OWN_MEMORY and memory != NULL and old_size <= SMALL_MAX and size <= SMALL_MAX:
         if _class_of(old_size) == _class_of(size):
             return memory
     moved = allocate(size, account)
@@ -332,6 +422,8 @@ cdef void* block_resize(void* block, size_t size, int account) noexcept nogil:
     if _refused():
         return block if block != NULL and size <= heap_room(block) else NULL
     moved = heap_take(size) if block == NULL else heap_resize(block, size)
+    while moved == NULL and _falls_back():
+        moved = heap_take(size) if block == NULL else heap_resize(block, size)
     if moved != NULL:
         _used[account] += heap_footprint(moved) - had
     return moved
@@ -427,6 +519,17 @@ def fail_after(allocations):
     _left = -1 if allocations is None else allocations
 
 
+def promise_nothing(bint so) -> None:
+    """Let changes of several steps fail between two of them (tests): what promises are there to prevent."""
+    global _promises_nothing
+    _promises_nothing = so
+
+
+def drop_reserve() -> None:
+    """As if a promise had been kept out of the reserve (tests): the next one must have it back first."""
+    _drop_reserve()
+
+
 def used(account=None) -> int:
     """Bytes that are allocated, on one account or in all."""
     return used_in_all() if account is None else used_by(account)
@@ -489,9 +592,10 @@ def validate() -> None:
     for number in range(CLASSES):
         spans += _classes[number].spans
         in_spans += _pieces_in_use(&_classes[number]) * _classes[number].size
-    assert not SLABS or spans == _spans_used, f"{spans} spans are in use, {_spans_used} counted"
-    assert not SLABS or in_spans == _used_in_spans, f"{in_spans} bytes of spans are in use, {_used_in_spans} counted"
-    assert not SLABS or used_in_all() == in_spans + heap.used + heap.large, \
+    assert not OWN_MEMORY or spans == _spans_used, f"{spans} spans are in use, {_spans_used} counted"
+    assert not OWN_MEMORY or in_spans == _used_in_spans, \
+        f"{in_spans} bytes of spans are in use, {_used_in_spans} counted"
+    assert not OWN_MEMORY or used_in_all() == in_spans + heap.used + heap.large, \
         f"{used_in_all()} bytes are counted, {in_spans} + {heap.used} + {heap.large} are there"
     for number in range(CLASSES):
         span = _classes[number].open

@@ -29,18 +29,12 @@ cdef extern from *:
     """
     #include <stdlib.h>
     #include <sys/mman.h>
-    #ifdef MPKV_SANITIZE
-    #define HEAP_IS_OURS 0
-    #else
-    #define HEAP_IS_OURS 1
-    #endif
 
     static void *heap_map(size_t size) {
         void *base = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
         return base == MAP_FAILED ? NULL : base;
     }
     """
-    const bint HEAP_IS_OURS
     void* heap_map(size_t size) nogil
     int madvise(void* address, size_t length, int advice) nogil
     int MADV_DONTNEED
@@ -50,6 +44,11 @@ cdef extern from *:
     void free(void* memory) nogil
     int highest_bit "63 - __builtin_clzll"(uint64_t word) nogil
     int lowest_bit "__builtin_ctzll"(uint64_t word) nogil
+
+cdef extern from "sanitize.h":
+    const bint OWN_MEMORY
+    void poison(void* memory, size_t size) nogil
+    void unpoison(void* memory, size_t size) nogil
 
 cdef enum:
     REGION_BYTES = 64 << 20
@@ -206,6 +205,7 @@ cdef bint _map_region() noexcept nogil:
     block.dirty = 0
     _behind(block).head = WORD          # the end: in use, for ever
     _enlist(block)
+    poison(base, REGION_BYTES)
     return True
 
 
@@ -291,7 +291,7 @@ cdef void* heap_take(size_t size) noexcept nogil:
     global _used
     cdef block_t* block
     cdef uint64_t dirty
-    if size > HEAP_MAX or not HEAP_IS_OURS:
+    if size > HEAP_MAX or not OWN_MEMORY:
         return _large(malloc(size + WORD + LARGE_HEAD), size)
     size = _block_size(size)
     block = _find(size)
@@ -300,6 +300,7 @@ cdef void* heap_take(size_t size) noexcept nogil:
     dirty = _dirty_of(block)
     _cut_off(block, size, dirty)
     _used += _size(block)
+    unpoison(<char*>block + WORD, _size(block) - WORD)
     return <char*>block + WORD
 
 
@@ -313,6 +314,7 @@ cdef void heap_give(void* piece) noexcept nogil:
         free(<char*>piece - LARGE_HEAD)
         return
     _used -= _size(block)
+    poison(piece, _size(block) - WORD)
     dirty = _size(block)
     if block.head & BEFORE_FREE:
         before = _before(block)
@@ -333,7 +335,7 @@ cdef void* _resize_large(void* piece, size_t size) noexcept nogil:
     cdef size_t had = heap_room(piece)
     cdef size_t took = heap_footprint(piece)
     cdef void* moved
-    if _is_large(piece) and (size > HEAP_MAX or not HEAP_IS_OURS):
+    if _is_large(piece) and (size > HEAP_MAX or not OWN_MEMORY):
         moved = _large(realloc(<char*>piece - LARGE_HEAD, size + WORD + LARGE_HEAD), size)
         if moved != NULL:           # the old one is no more
             _large_used -= took
@@ -372,6 +374,10 @@ cdef void* heap_resize(void* piece, size_t size) noexcept nogil:
         dirty = had
     _cut_off(block, wanted, dirty)
     _used += _size(block) - had
+    if _size(block) > had:
+        unpoison(<char*>block + had, _size(block) - had)
+    else:
+        poison(<char*>block + _size(block), had - _size(block))
     return piece
 
 

@@ -9,8 +9,11 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.string cimport memset
 
 from mpkv.sharding cimport SLOTS, key_slot
+from mpkv.types.allocator cimport promise, settle
+from mpkv.types.set cimport Set, set_begin
 from mpkv.types.table cimport reversed_prefix, scan_t, table_scan, table_scan_next, table_t, word_piece
 from mpkv.types.aggregate cimport HASH, LIST, SET, STRING, ZSET, handle_on, native_encoding, type_name
+from mpkv.types.zset cimport ZSet, zset_begin
 from mpkv.workers.entry cimport (
     EXPIRES, INTEGER, MODIFIED, RAW, SCRATCH_SIZE, entry_clock, entry_encoding, entry_expire_at, entry_expiry,
     entry_memory, entry_native, entry_string, entry_t, entry_type, key_of, patch_raw, string_of,
@@ -43,6 +46,26 @@ cdef str _encoding_name(const entry_t* entry):
         return "int"
     raw = entry_encoding(entry) == RAW or entry.meta & MODIFIED or entry.value_size > EMBSTR_MAX
     return "raw" if raw else "embstr"
+
+
+cdef class Promised:
+    """`Database.all_or_nothing`: while it is entered nothing fails for want of memory."""
+
+    cdef Keyspace keyspace
+    cdef object words
+
+    def __cinit__(self, Keyspace keyspace not None, words not None):
+        self.keyspace = keyspace
+        self.words = words
+
+    def __enter__(self):
+        if not promise(sum(map(len, self.words)), len(self.words)):
+            raise again(errors.OUT_OF_MEMORY)
+
+    def __exit__(self, kind, error, traceback):
+        settle()
+        if kind is not None and issubclass(kind, MemoryError):
+            self.keyspace.torn = True           # the store keeps its promises, Python makes none
 
 
 cdef class Database:
@@ -168,6 +191,27 @@ cdef class Database:
         return handle_on(ZSET, entry_native(self._to_fill(key, ZSET)))
 
     # --- Write
+
+    def all_or_nothing(self, words not None):
+        return Promised.__new__(Promised, self.keyspace, words)
+
+    def new_set(self):
+        return Set.standalone()
+
+    def new_zset(self):
+        return ZSet.standalone()
+
+    def overwrite(self, bytes key not None, value not None):
+        cdef Set members
+        cdef ZSet pairs
+        if isinstance(value, Set):
+            members = value
+            self.keyspace._overwrite(self.index, key, SET, members.native)
+            set_begin(members.native)           # it has moved
+        else:
+            pairs = value
+            self.keyspace._overwrite(self.index, key, ZSET, pairs.native)
+            zset_begin(pairs.native)
 
     def set_string(self, bytes key not None, bytes value not None, *, bint keep_ttl=False, bint raw=False):
         cdef unsigned slot = key_slot(key, len(key))

@@ -66,6 +66,14 @@ def shortcuts(worker: Any, on: bytes) -> Any:
     return OK
 
 
+def fail_allocations(worker: Any, left: bytes, unpromised: bytes) -> Any:
+    """The store finds no memory after so many allocations; -1 ends it."""
+    allocator.promise_nothing(unpromised == b"1")
+    allocator.drop_reserve()
+    allocator.fail_after(None if left == b"-1" else int(left))
+    return OK
+
+
 def effects(worker: Any, what: bytes) -> Any:
     """``on``: keep every effect; ``off``; ``get``: those kept since, as [number, parts, [[database, word, …], …]]."""
     if what == b"on":
@@ -105,6 +113,7 @@ def segfault(worker: Any) -> Any:
 QUESTIONS: dict[str, Callable[..., Any]] = {
     "sleep": sleep, "digest": digest, "digest-value": digest_value, "populate": populate,
     "set-active-expire": set_active_expire, "shortcuts": shortcuts, "effects": effects, "validate": validate,
+    "fail-allocations": fail_allocations,
     "statistics": statistics, "segfault": segfault,
 }  # fmt: skip
 

@@ -42,6 +42,7 @@ cdef class Executor:
 
     cdef list record                    # effects of the command at hand: (database, words)
     cdef size_t words_count
+    cdef uint32_t parts                 # of the message at hand
 
     cdef int _request(self, request_t* head, uint64_t reply_number) except -1
     cdef int _by_handler(self, request_t* head, size_t at, uint64_t reply_number) except -1

@@ -8,7 +8,8 @@ kept. An execution that took long gets a note behind its reply, from which the f
 there are client and words, here are the times.
 
 What a handler raises as `CommandError` is the user's; anything else is ours: it is logged with its context and the
-client is told no more than that.
+client is told no more than that. Memory that is missing is neither: nothing was changed, and the client is told; if
+something was, this process ends (`HalfDone`).
 """
 
 from cpython.list cimport PyList_GET_SIZE
@@ -44,6 +45,7 @@ from mpkv.resp.replies import Blocked
 
 logger = logging.getLogger(__name__)
 
+WRITE = int(Flag.WRITE)
 INTERNAL_ERROR = CommandError("ERR internal error: the server's log has the details")
 
 cdef enum:
@@ -53,6 +55,11 @@ cdef enum:
 
 class BatchFault(Exception):
     """A batch is malformed: a fault of ours."""
+
+
+class HalfDone(Exception):
+    """Memory has run out where a write can be neither finished nor taken back: in the middle of its steps, or in one of
+    its parts while others are done elsewhere. The shard is loaded again."""
 
 
 cdef inline size_t _reply_size(const Buffer* out, size_t at) noexcept nogil:
@@ -228,6 +235,7 @@ cdef class Executor:
                 self.block.add(LINK_IN_BYTES, self._words_size(&head))
             if self.evictor.limit:
                 self.evictor.relieve()
+            self.parts = head.parts
             # A message of the frontend's own has a number of its own kind: negative, it is no command's
             self.block.begin_command(head.number, -<int>head.command if head.kind == CONTROL else head.command)
             if head.kind == REQUEST_KIND:
@@ -299,16 +307,21 @@ cdef class Executor:
         cdef size_t size
         if at == 0:
             raise MemoryError
+        self.keyspace.created = NULL
         if shortcut != NULL and self.shortcuts_on:
             done = shortcut(self.keyspace, head, self.words, &self.out)
         if done == LEFT:
             self._emit_left(at, reply_number)
-        elif not done:
+        elif done == 0:
             self.out.size = payload
             self.keyspace.hits, self.keyspace.misses = hits, misses     # the handler looks again
             blocked = self._by_handler(head, at, reply_number)
-        elif end_reply(&self.out, at, reply_number, REPLY) < 0:
-            raise MemoryError
+        else:
+            if done < 0:
+                self.out.size = payload
+                encode(&self.out, self._out_of_memory(self.specs[head.command], dirty), 2)
+            if end_reply(&self.out, at, reply_number, REPLY) < 0:
+                raise MemoryError
         self._lay_out(at)
         if self.keyspace.effects_wanted:
             self._note_effects(head, self.keyspace.dirty != dirty)
@@ -420,9 +433,14 @@ cdef class Executor:
         cdef int64_t[3] news
         cdef uint32_t kind = REPLY
         cdef int protocol = 3 if head.flags & FLAG_RESP3 else 2
+        cdef uint64_t dirty = self.keyspace.dirty
+        cdef size_t payload = self.out.size
         spec = self.specs[head.command]
-        words = [PyBytes_FromStringAndSize(self.words[i].data, self.words[i].size) for i in range(head.argc)]
-        value = self._call(spec, self.databases[head.database], words)
+        try:
+            words = [PyBytes_FromStringAndSize(self.words[i].data, self.words[i].size) for i in range(head.argc)]
+            value = self._call(spec, self.databases[head.database], words)
+        except MemoryError:
+            value = self._out_of_memory(spec, dirty)
         if isinstance(value, Blocked):
             if head.flags & FLAG_NO_BLOCK:
                 value = value.in_transaction
@@ -433,22 +451,40 @@ cdef class Executor:
                 if buffer_append(&self.out, <const char*>news, sizeof(news)) < 0:
                     raise MemoryError
         if kind == REPLY:
-            encode(&self.out, value, protocol)
+            try:
+                encode(&self.out, value, protocol)
+            except MemoryError:
+                self.out.size = payload
+                encode(&self.out, self._out_of_memory(spec, dirty), protocol)
         if end_reply(&self.out, at, reply_number, kind) < 0:
             raise MemoryError
         return kind == BLOCKED
 
     def _call(self, spec, db, words):
         """Call a handler: its value, or the error that it raised."""
+        cdef uint64_t dirty = self.keyspace.dirty
+        self.keyspace.created = NULL
         try:
             return spec.handler(db, *words)
         except CommandError as error:
             error.__traceback__ = None      # shared instances would gather a frame at every raise
-            return error
+            return self._out_of_memory(spec, dirty) if error is errors.OUT_OF_MEMORY else error
+        except MemoryError:
+            return self._out_of_memory(spec, dirty)
         except Exception:
             # Not the words: they may be secrets
             logger.critical("%s failed on %d words", spec.name, len(words), exc_info=True)
             return INTERNAL_ERROR
+
+    def _out_of_memory(self, spec, uint64_t dirty):
+        """The reply to a command that found no memory and has changed nothing: `dirty` is what counted changes before
+        it."""
+        if self.keyspace.torn or self.keyspace.dirty != dirty:
+            raise HalfDone(f"{spec.name}: out of memory after something was changed")
+        if self.parts > 1 and spec.flags & WRITE:
+            raise HalfDone(f"{spec.name}: out of memory for a part, others may have been done")
+        self.keyspace.drop_created()
+        return errors.OUT_OF_MEMORY
 
     cdef int _exec(self, request_t* head, const char* at, const char* end) except -1:
         """Run the requests of a transaction with nothing in between; one reply that holds all of theirs."""

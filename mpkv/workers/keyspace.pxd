@@ -65,6 +65,7 @@ cdef class Keyspace:
     cdef public set dirty_clients       # those whose watched key was changed
     cdef public dict waiting            # (db, key) -> whatever the core keeps of blocked clients
     cdef public list ready              # (db, key) in order, of keys in `waiting` that were changed and exist
+    cdef public bint torn               # a change of several steps has stopped between two of them
     cdef public bint effects_wanted
     cdef public list effects            # (db, words): what handlers declared
     cdef public list expired_effects    # (db, (b"UNLINK", key)): of keys that expired
@@ -77,6 +78,8 @@ cdef class Keyspace:
     cdef public bint lazy_expire, lazy_server_del, lazy_user_del, lazy_user_flush, lazy_eviction
 
     cdef database_t* _bases
+    cdef entry_t* created               # by `find_or_create`, for the command that is being run …
+    cdef int created_in                 # … and in which database
 
     # NULL when absent; an entry that expired is deleted first (counted, its effect recorded, watchers told)
     cdef entry_t* find(self, int db, unsigned slot, const char* key, size_t size)
@@ -100,8 +103,11 @@ cdef class Keyspace:
     cdef int get_integer(self, const entry_t* entry, int64_t* value) noexcept nogil
     # the entry for an aggregate, created empty when absent (caller makes it non-empty and calls changed()); NULL no
     # memory. A wrong type is the caller's to see: entry_type(entry) != kind.
+    # An aggregate; what is new and still empty when its command fails goes with `drop_created`
     cdef entry_t* find_or_create(self, int db, unsigned slot, const char* key, size_t size, int kind)
     # whether it was there. Counts `dirty` and tells watchers itself. lazily: a large value is freed by and by
+    cpdef int drop_created(self) except -2
+    cdef entry_t* _take_out(self, int db, const char* key, size_t size) noexcept nogil
     cdef bint delete(self, int db, unsigned slot, const char* key, size_t size, bint lazily)
     # Delete a key because memory is short; False if it is not there, or has no expiry where it must. `key` is not the
     # entry's own
@@ -146,6 +152,7 @@ cdef class Keyspace:
     cdef void _free(self, entry_t* entry, bint lazily) noexcept nogil
     cdef void _rename(self, int db, bytes source, bytes destination) except *
     cdef bint _copy(self, int db, bytes source, int other_db, bytes destination) except -1
+    cdef int _overwrite(self, int db, bytes key, int kind, const packed_t* native) except -1
     cdef bint _move(self, int db, bytes key, int other_db) except -1
     cdef uint64_t _random(self) noexcept nogil
     cdef int _validate_database(self, int db, size_t* found) except -1

@@ -34,7 +34,7 @@ from mpkv.types.aggregate cimport (
 )
 from mpkv.workers.entry cimport (
     EXPIRES, INLINE, INLINE_MAX, INTEGER, LONG_KEY, MODIFIED, NATIVE, RAW, SHORT_KEY_MAX, copied_entry,
-    encoding_of, entry_clock, entry_encoding, entry_expire_at, entry_expiry, entry_key_size, entry_key_text,
+    encoding_of, entry_clock, entry_encoding, entry_expire_at, entry_expiry, entry_key, entry_key_size, entry_key_text,
     entry_memory, entry_native, entry_raw, entry_t, entry_type, entry_words, free_block, free_entry, key_of, kind_bits,
     new_native, new_string, read_integer, renamed_entry, rewrite_entry, set_entry_clock, string_of, with_expiry,
     without_expiry,
@@ -292,6 +292,8 @@ cdef class Keyspace:
         cdef database_t* base = &self._bases[db]
         cdef entry_t* entry = _entry_of(word)
         cdef size_t before = used_by(TABLES)
+        if entry == self.created:
+            self.created = NULL
         self._count_volatile(db, slot, -1 if entry.meta & EXPIRES else 0)
         table_remove(&base.directory.tables[slot], &_entries, hash, word)
         base.table_bytes += used_by(TABLES) - before
@@ -303,6 +305,8 @@ cdef class Keyspace:
     cdef void _exchange(self, int db, unsigned slot, uint64_t hash, uint64_t* word, entry_t* fresh) noexcept nogil:
         """Put another entry in the place of one with the same key, which the caller frees."""
         cdef bint volatile_ = (fresh.meta & EXPIRES) != 0
+        if _entry_of(word) == self.created:
+            self.created = NULL
         self._count_volatile(db, slot, <int>volatile_ - <int>((word[0] & FLAG) != 0))
         table_exchange(&self._bases[db].directory.tables[slot], hash, word, fresh, volatile_)
 
@@ -381,7 +385,27 @@ cdef class Keyspace:
         if entry != NULL and self._insert(db, slot, hash, entry) < 0:
             free_entry(entry)
             return NULL
+        self.created = entry
+        self.created_in = db
         return entry
+
+    cpdef int drop_created(self) except -2:
+        """The command at hand has failed: an aggregate that it has created to fill it, and has not, goes."""
+        cdef entry_t* entry = self.created
+        cdef const char* key
+        cdef size_t size
+        self.created = NULL
+        if entry == NULL or native_len(entry_type(entry), entry_native(entry)):
+            return 0
+        entry_key(entry, &key, &size)
+        free_entry(self._take_out(self.created_in, key, size))
+        return 1
+
+    cdef entry_t* _take_out(self, int db, const char* key, size_t size) noexcept nogil:
+        """A key that is there, as `_detach`."""
+        cdef unsigned slot = key_slot(key, size)
+        cdef uint64_t hash = siphash(key, size)
+        return self._detach(db, slot, hash, self._peek(db, slot, hash, key, size))
 
     # --- Changes and who hears of them
 
@@ -540,6 +564,29 @@ cdef class Keyspace:
         self.dirty += 1
         self._tell(other_db, destination, len(destination), True)
         return True
+
+    cdef int _overwrite(self, int db, bytes key, int kind, const packed_t* native) except -1:
+        """Give a key an aggregate that was built apart, which is the keyspace's from then on."""
+        cdef unsigned slot = key_slot(key, len(key))
+        cdef uint64_t hash = siphash(key, len(key))
+        cdef uint64_t* word = self._locate(db, slot, hash, key, len(key))
+        cdef entry_t* overwritten
+        cdef entry_t* fresh = new_native(
+            kind_bits(kind, NATIVE) | fresh_clock(&self.recency, self.now_ms), key, len(key), native
+        )
+        if fresh == NULL:
+            raise again(errors.OUT_OF_MEMORY)
+        if word != NULL:
+            overwritten = _entry_of(word)
+            self._exchange(db, slot, hash, word, fresh)
+            self._free(overwritten, self.lazy_server_del)
+            self.dirty += 1
+        elif self._insert(db, slot, hash, fresh) < 0:
+            free_block(fresh)
+            raise again(errors.OUT_OF_MEMORY)
+        self.dirty += 1
+        self._tell(db, key, len(key), True)
+        return 0
 
     cdef bint _move(self, int db, bytes key, int other_db) except -1:
         cdef unsigned slot = key_slot(key, len(key))
@@ -710,6 +757,7 @@ cdef class Keyspace:
 
     cdef int clear(self, int db, bint lazily) except -2:
         cdef int which
+        self.created = NULL
         self._dirty_watchers(db)
         for which in range(self.databases):
             if db == -1 or which == db:

@@ -2,7 +2,9 @@
 
 A shortcut takes the plain case of its command and nothing else: no options, the right type, numbers in their usual
 notation. Whatever differs – and every error – is left to the handler, which is the one authority on semantics: a
-shortcut that answers 0 has changed nothing and its output is discarded. `Executor.use_shortcuts(False)` switches all of
+shortcut that answers 0 has changed nothing and its output is discarded. One that answers -1 has found no memory, and
+has changed nothing either: steps that follow others are taken under a promise (`allocator`), replies to changes are
+short enough for the room that every reply has. `Executor.use_shortcuts(False)` switches all of
 them off, and a test compares both ways.
 """
 
@@ -14,6 +16,7 @@ from mpkv.buffer cimport Buffer
 from mpkv.resp.encoder cimport emit_array, emit_bulk, emit_double, emit_integer, emit_map, emit_null, emit_status
 from mpkv.resp.parser cimport arg_t
 from mpkv.sharding cimport key_slot
+from mpkv.types.allocator cimport promise, settle
 from mpkv.types.hash cimport hash_get, hash_len, hash_next, hash_put, hash_t
 from mpkv.types.list cimport (
     list_drop, list_len, list_next, list_packed_bytes, list_peek, list_position, list_push, list_seek, list_t,
@@ -76,12 +79,22 @@ cdef entry_t* find(Keyspace keyspace, const request_t* request, const arg_t* wor
     return keyspace.find(request.database, request.slot, words[0].data, words[0].size)
 
 
-cdef void* create(Keyspace keyspace, const request_t* request, const arg_t* words, int kind) except? NULL:
-    """The aggregate at the key, created if absent; NULL for a wrong type."""
+cdef int create(Keyspace keyspace, const request_t* request, const arg_t* words, int kind, void** native) except -2:
+    """The aggregate at the key, created if absent: 1; 0 for a wrong type, -1 without memory."""
     cdef entry_t* entry = keyspace.find_or_create(request.database, request.slot, words[0].data, words[0].size, kind)
     if entry == NULL:
-        raise MemoryError
-    return entry_native(entry) if entry_type(entry) == kind else NULL
+        return -1
+    native[0] = entry_native(entry)
+    return entry_type(entry) == kind
+
+
+cdef bint promised(const request_t* request, const arg_t* words) noexcept nogil:
+    """Whether there is the memory for steps that bring these words in."""
+    cdef size_t size = 0
+    cdef size_t i
+    for i in range(request.argc):
+        size += words[i].size
+    return promise(size, request.argc)
 
 
 cdef int changed(Keyspace keyspace, const request_t* request, const arg_t* words, unsigned times=1) except -2:
@@ -203,6 +216,8 @@ cdef int mset(Keyspace keyspace, const request_t* request, const arg_t* words, B
     cdef size_t i
     if request.argc & 1:
         return 0
+    if request.argc > 2 and not promised(request, words):
+        return -1
     for i in range(0, request.argc, 2):
         if i // 2 % AHEAD == 0:
             _fetch_keys(keyspace, request, words, i, 2, slots)
@@ -210,8 +225,9 @@ cdef int mset(Keyspace keyspace, const request_t* request, const arg_t* words, B
             request.database, slots[i // 2 % AHEAD], words[i].data, words[i].size, words[i + 1].data,
             words[i + 1].size, False,
         ) < 0:
-            raise MemoryError
+            return -1
         keyspace.string_changed(request.database, words[i].data, words[i].size)
+    settle()
     return emit_status(out, b"OK", 2) + 1
 
 
@@ -273,19 +289,23 @@ cdef int expire(Keyspace keyspace, const request_t* request, const arg_t* words,
 # -- lists -------------------------------------------------------------------------------------------------------------
 
 cdef int push(Keyspace keyspace, const request_t* request, const arg_t* words, Buffer* out, bint at_head) except -2:
-    cdef list_t* native = <list_t*>create(keyspace, request, words, LIST)
+    cdef list_t* native
     cdef size_t i
     cdef size_t more = 0
-    if native == NULL:
-        return 0
+    cdef int result = create(keyspace, request, words, LIST, <void**>&native)
+    if result <= 0:
+        return result
     if request.argc > 2:
+        if not promised(request, words):
+            return -1
         for i in range(1, request.argc):
             more += list_packed_bytes(words[i].size)
     for i in range(1, request.argc):
         if more:
             more -= list_packed_bytes(words[i].size)
         if list_push(native, at_head, words[i].data, words[i].size, more) < 0:
-            raise MemoryError
+            return -1
+    settle()
     if emit_integer(out, list_len(native)) < 0:
         return -1
     changed(keyspace, request, words, request.argc - 1)
@@ -374,14 +394,17 @@ cdef int hset(Keyspace keyspace, const request_t* request, const arg_t* words, B
     cdef size_t i
     if not request.argc & 1:
         return 0
-    native = <hash_t*>create(keyspace, request, words, HASH)
-    if native == NULL:
-        return 0
+    result = create(keyspace, request, words, HASH, <void**>&native)
+    if result <= 0:
+        return result
+    if request.argc > 3 and not promised(request, words):
+        return -1
     for i in range(1, request.argc, 2):
         result = hash_put(native, words[i].data, words[i].size, words[i + 1].data, words[i + 1].size)
         if result < 0:
-            raise MemoryError
+            return -1
         added += result
+    settle()
     changed(keyspace, request, words, request.argc // 2)
     return emit_integer(out, added) + 1
 
@@ -419,17 +442,20 @@ cdef int hgetall(Keyspace keyspace, const request_t* request, const arg_t* words
 # -- sets --------------------------------------------------------------------------------------------------------------
 
 cdef int sadd(Keyspace keyspace, const request_t* request, const arg_t* words, Buffer* out) except -2:
-    cdef set_t* native = <set_t*>create(keyspace, request, words, SET)
+    cdef set_t* native
     cdef int64_t added = 0
-    cdef int result
     cdef size_t i
-    if native == NULL:
-        return 0
+    cdef int result = create(keyspace, request, words, SET, <void**>&native)
+    if result <= 0:
+        return result
+    if request.argc > 2 and not promised(request, words):
+        return -1
     for i in range(1, request.argc):
         result = set_add(native, words[i].data, words[i].size)
         if result < 0:
-            raise MemoryError
+            return -1
         added += result
+    settle()
     if added:
         changed(keyspace, request, words, added)
     return emit_integer(out, added) + 1
@@ -476,14 +502,14 @@ cdef int zadd(Keyspace keyspace, const request_t* request, const arg_t* words, B
     cdef int result
     if request.argc != 3 or not read_score(&words[1], &score):
         return 0
-    native = <zset_t*>create(keyspace, request, words, ZSET)
-    if native == NULL:
-        return 0
+    result = create(keyspace, request, words, ZSET, <void**>&native)
+    if result <= 0:
+        return result
     if zset_score(native, words[2].data, words[2].size, &old) and old == score:
         return emit_integer(out, 0) + 1
     result = zset_put(native, words[2].data, words[2].size, score)
     if result < 0:
-        raise MemoryError
+        return -1
     changed(keyspace, request, words)
     return emit_integer(out, result) + 1
 

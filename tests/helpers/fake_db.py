@@ -11,7 +11,8 @@ import bisect
 import math
 import random
 from binascii import crc_hqx
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -412,6 +413,20 @@ class FakeDb:
 
     def zset_to_fill(self, key: bytes) -> FakeZSet:
         return self._filled(key, "zset")
+
+    def all_or_nothing(self, words: Sequence[bytes]) -> AbstractContextManager[None]:
+        return nullcontext()  # Python's memory is not what is tested here
+
+    def new_set(self) -> FakeSet:
+        return FakeSet()
+
+    def new_zset(self) -> FakeZSet:
+        return FakeZSet()
+
+    def overwrite(self, key: bytes, value: FakeSet | FakeZSet) -> None:
+        self.delete(key)
+        self._entries[key] = Entry("set" if isinstance(value, FakeSet) else "zset", value, touched_ms=self.now_ms)
+        self.changed(key)
 
     def set_string(self, key: bytes, value: bytes, *, keep_ttl: bool = False, raw: bool = False) -> None:
         old = self._find(key)

@@ -18,6 +18,8 @@ from typing import BinaryIO
 
 import pytest
 
+from tests.helpers.sanitizers import foreign_environment
+
 START_TIMEOUT_S = 60.0
 #: No reply of a test is later; a blocking command that blocks for ever fails instead of hanging.
 REPLY_TIMEOUT_S = 60.0
@@ -107,7 +109,7 @@ def reference_server(*options: str) -> Iterator[int]:
     port = free_port()
     with tempfile.TemporaryDirectory() as directory:
         command = [program, "--port", str(port), "--save", "", "--appendonly", "no", "--dir", directory, *options]
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, env=foreign_environment())
         try:
             _wait_until_ready(port)
             yield port

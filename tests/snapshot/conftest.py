@@ -23,6 +23,7 @@ from mpkv.snapshot.join import Joined, join_parts
 from mpkv.snapshot.reader import LoadResult, load
 from mpkv.workers.database import Database
 from mpkv.workers.keyspace import Keyspace
+from tests.helpers.sanitizers import foreign_environment
 
 #: (database, key) -> (type, value, expiry in ms or -1); a value is bytes, a list, a set, or a dict to values or scores
 Contents = dict[tuple[int, bytes], tuple[str, Any, int]]
@@ -171,7 +172,7 @@ def _running_redis(directory: Path, *options: str) -> Iterator[redis.Redis]:
     arguments = ["--port", "0", "--unixsocket", str(socket), "--dir", str(directory), "--save", ""]
     arguments += ["--enable-debug-command", "yes", *options]
     log = (directory / "redis.log").open("wb")
-    process = subprocess.Popen([_redis_server(), *arguments], stdout=log, stderr=log)
+    process = subprocess.Popen([_redis_server(), *arguments], stdout=log, stderr=log, env=foreign_environment())
     client = redis.Redis(unix_socket_path=str(socket))
     try:
         _wait_until_loaded(client, process, directory)
@@ -210,7 +211,9 @@ def check_with_redis() -> Callable[[Path], None]:
         pytest.skip("no redis-check-rdb on this machine")
 
     def check(path: Path) -> None:
-        outcome = subprocess.run([program, str(path)], capture_output=True, text=True, check=False)
+        outcome = subprocess.run(
+            [program, str(path)], env=foreign_environment(), capture_output=True, text=True, check=False
+        )
         assert outcome.returncode == 0, outcome.stdout + outcome.stderr
 
     return check

@@ -10,6 +10,9 @@ from pathlib import Path
 import pytest
 
 from mpkv.types import allocator
+from tests.helpers.sanitizers import needs_own_memory, not_sanitized
+
+pytestmark = needs_own_memory
 
 
 @pytest.fixture(autouse=True)
@@ -133,6 +136,7 @@ def test_accounts_are_kept_apart() -> None:
     pieces.give(1, 100_000, 4)
 
 
+@not_sanitized
 def test_memory_goes_back_to_the_system_when_most_pieces_have_gone() -> None:
     count, size = 400_000, 96
     pieces = allocator.Pieces(count)
