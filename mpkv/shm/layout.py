@@ -247,9 +247,11 @@ COUNTERS: Final = (
     Counter("expired_time_cap_reached", "counter", "How often deleting expired keys ran out of time", of="worker"),
     Counter("expire_cycle_nanoseconds", "counter", "Time spent on deleting expired keys", of="worker"),
     Counter("evicted_keys", "counter", "Keys evicted because of maxmemory", of="worker"),
-    # Of all shards together, as each of them has seen it: not to be added up
-    Counter("eviction_exceeded_ms", "counter", "Time spent above maxmemory", "max", of="worker"),
-    Counter("eviction_exceeding_ms", "gauge", "How long it has been above maxmemory now", "max", of="worker"),
+    # Each shard's is the time of all: not to be added up
+    Counter("eviction_exceeded_ms", "counter", "Time that all shards together were above maxmemory, as this one saw it",
+            "max", of="worker"),
+    Counter("eviction_exceeding_ms", "gauge", "How long they have been above it now, as this one sees it",
+            "max", of="worker"),
     Counter("eviction_score", "gauge", "How much the shard's worst key deserves to go", "max", of="worker"),
     Counter("dirty", "gauge", "Changes since the last snapshot", of="worker"),
     Counter("lazyfreed_objects", "counter", "Values freed by and by", of="worker"),
