@@ -23,7 +23,7 @@ import msgspec
 from mpkv import config_rewrite, config_syntax, errors, glob
 from mpkv.config_syntax import ENCODING, ENCODING_ERRORS, ConfigError, Line, quote_if_needed, split_words
 from mpkv.config_table import ALIASES, DIRECTIVES, Directive, Flag, find
-from mpkv.config_values import Lines
+from mpkv.config_values import Directory, Lines
 from mpkv.errors import CommandError
 
 __all__ = ["Config", "ConfigError", "usable_cores"]
@@ -312,8 +312,14 @@ class Config:
         config = cls()
         config.file = _from_latin(decoded["file"]) if decoded["file"] else None
         for name, lines in decoded["values"].items():
+            row = DIRECTIVES[name]
             for at, line in enumerate(lines):
-                config._put(DIRECTIVES[name], [_from_latin(word) for word in line], anew=at == 0)
+                words = [_from_latin(word) for word in line]
+                if isinstance(row.kind, Directory):
+                    # Checked when it was set; if it has gone since, whoever opens something in it says so
+                    setattr(config, row.attribute, words[0])
+                else:
+                    config._put(row, words, anew=at == 0)
         return config
 
     # Derived

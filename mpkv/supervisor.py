@@ -126,6 +126,7 @@ class Supervisor:
         self.stop_how: Sequence[str] | None = None  # by a signal: its options
         self.changed: dict[str, str] = {}  # by CONFIG SET, as the frontend sent it
         self.serving = False
+        self.announced = False
         self._wake_fd, write_fd = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._signals: deque[int] = deque()
         signal.set_wakeup_fd(write_fd, warn_on_full_buffer=False)
@@ -209,6 +210,12 @@ class Supervisor:
             worker.served == self.frontend.incarnation or (worker.process is None and worker.start_at is None)
             for worker in self.workers
         )
+
+    def _announce(self) -> None:
+        """Say once that the server is there: when it has loaded, as Redis does; clients may connect before."""
+        if not self.announced and self._serves_all():
+            self.announced = True
+            logger.info("Ready to accept connections")
 
     # -- starting ------------------------------------------------------------------------------------------------------
 
@@ -297,11 +304,11 @@ class Supervisor:
             self._refuse(child, message["reason"])
         elif kind == "serving":
             child.ready = True
-            if not self.serving:
-                self.serving = True
-                logger.info("Ready to accept connections")
+            self.serving = True
+            self._announce()
         elif kind == "shard-served":
             self.workers[message["shard"]].served = self.frontend.incarnation
+            self._announce()
         elif kind == "config":
             self._change_settings(message["pairs"])
         elif kind == "stopping":

@@ -46,7 +46,7 @@ from mpkv.workers import debugging
 from mpkv.workers.blocking import Waiters
 from mpkv.workers.evict import Evictor
 from mpkv.workers.execute import INTERNAL_ERROR, Executor
-from mpkv.workers.expire import ExpireCycle, budget_us
+from mpkv.workers.expire import ExpireCycle, budget_us, share_of_time
 from mpkv.workers.keyspace import Keyspace
 from mpkv.workers.link import Rings, WorkerLink
 
@@ -56,6 +56,8 @@ logger = logging.getLogger(__name__)
 RECEIVE_MS: Final = 100
 #: The same while a snapshot child's end is waited for.
 SAVING_RECEIVE_MS: Final = 5
+#: The same while a cycle of expiry has been cut off and may soon go on.
+EXPIRING_RECEIVE_MS: Final = 3
 #: How long commands wait at most while memory is freed.
 TIDY_US: Final = 500
 #: How long shared pages stay after a burst of large replies.
@@ -150,6 +152,9 @@ class Worker:
         path = Path(self.config.dir) / self.config.dbfilename
         self.block.enter(State.LOADING)
         self.keyspace.now_ms = int(time.time() * 1000)
+        if not path.parent.is_dir():  # nothing is known of what was in it
+            self.channel.send("damaged", reason=f"{path.parent} is no directory any more")
+            return False
         if not path.exists():
             return True
         started = time.monotonic()
@@ -184,11 +189,13 @@ class Worker:
         receive, run_batch, watch = self.link.receive, self.executor.run_batch, crash_handler.watch
         tidies = False
         while not self._stopping:
-            batch = receive(0 if tidies else RECEIVE_MS if self._child is self._join is None else SAVING_RECEIVE_MS)
+            batch = receive(0 if tidies else self._patience_ms())
             watch(batch)
             if batch is not None:
                 run_batch(batch)
             tidies = self._tidy()
+            if self.expire_cycle.goes_on() and self._child is None:
+                self._expire()
             now = time.monotonic()
             if batch is None or now - self._last_pulse >= 0.05:
                 self._last_pulse = now
@@ -196,6 +203,12 @@ class Worker:
         self._end_child()
         self.executor.flush()
         self.link.close()
+
+    def _patience_ms(self) -> int:
+        """How long to wait for a batch."""
+        if self.expire_cycle.has_more and self._child is None:
+            return EXPIRING_RECEIVE_MS
+        return RECEIVE_MS if self._child is self._join is None else SAVING_RECEIVE_MS
 
     def _tidy(self) -> bool:
         """Go on freeing what was deleted, make room, and give memory back, for a moment; whether there is more to do
@@ -237,7 +250,8 @@ class Worker:
 
     def _expire(self) -> None:
         before_ns = self.expire_cycle.nanoseconds
-        self.expire_cycle.run(budget_us(self.config.hz, self.config.active_expire_effort))
+        effort = self.config.active_expire_effort
+        self.expire_cycle.run(budget_us(self.config.hz, effort), share_of_time(effort))
         self._note_latency("expire-cycle", (self.expire_cycle.nanoseconds - before_ns) // 1_000_000)
 
     def _note_latency(self, event: str, ms: int) -> None:
@@ -358,9 +372,7 @@ class Worker:
         if mode == b"stand-in":
             return self._write_for(int(words[2]), path)
         if mode == b"inline":
-            started = time.monotonic()
-            result = write_inline(self.keyspace, path)
-            return self._result(result, 0, time.monotonic() - started)
+            return self._write_here(self.keyspace, path)
         if self._child is not None:
             return b"busy"
         self._share_memory(True)
@@ -379,7 +391,6 @@ class Worker:
 
     def _write_for(self, shard: int, path: Path) -> bytes:
         """Write the part of a shard that has no worker any more: what the last snapshot has of it."""
-        started = time.monotonic()
         source = Path(self.config.dir) / self.config.dbfilename
         keyspace = Keyspace(self.config.databases, shard, self.shards)
         keyspace.now_ms = self.keyspace.now_ms
@@ -389,7 +400,16 @@ class Worker:
                 load(source, keyspace, shard, self.shards, keyspace.now_ms, lambda *_: self.block.heartbeat())
         except (SnapshotDamaged, OSError, MemoryError) as error:
             return str(error).encode()
-        return self._result(write_inline(keyspace, path), 0, time.monotonic() - started)
+        return self._write_here(keyspace, path)
+
+    def _write_here(self, keyspace: Keyspace, path: Path) -> bytes:
+        """Write a part without a child, since nobody is served any more; what stands against it is the answer."""
+        started = time.monotonic()
+        try:
+            result = write_inline(keyspace, path)
+        except OSError as error:
+            return str(error).encode()
+        return self._result(result, 0, time.monotonic() - started)
 
     def _share_memory(self, shared: bool) -> None:
         """While a child lives, whatever need not move stays where it is."""

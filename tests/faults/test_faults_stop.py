@@ -207,3 +207,41 @@ def info(client: Client) -> bytes:
     text = client.call("INFO", "persistence")
     assert isinstance(text, bytes)
     return text
+
+
+def test_a_stop_that_cannot_write_is_refused_and_nothing_is_lost() -> None:
+    with faulty_server(save="3600 1") as server:
+        client = Client(server)
+        client.set_all(b"saved")
+        assert client.call("SAVE") == b"OK"
+        client.set_all(b"newer")
+        family = sorted(server.family())
+        away = server.dir.with_name(server.dir.name + ".away")
+        server.dir.rename(away)
+        try:
+            answer = client.call("SHUTDOWN")
+            assert isinstance(answer, Exception) and "Errors trying to SHUTDOWN" in str(answer)
+            os.kill(server.pid, signal.SIGTERM)
+            time.sleep(0.5)
+            assert client.tokens() == {b"newer"}
+            assert sorted(server.family()) == family, "nobody died of it"
+        finally:
+            away.rename(server.dir)
+        server.stop()
+        assert start_again(server).tokens() == {b"newer"}
+
+
+def test_a_worker_whose_folder_has_gone_says_so_and_loads_nothing() -> None:
+    with faulty_server(save="3600 1") as server:
+        client = Client(server)
+        client.set_all(b"saved")
+        assert client.call("SAVE") == b"OK"
+        away = server.dir.with_name(server.dir.name + ".away")
+        server.dir.rename(away)
+        try:
+            kill(server, "worker 0")
+            wait_until(lambda: "is no directory any more" in server.log(), "the reason is logged")
+            answer = client.call("GET", key_on(0))
+            assert isinstance(answer, Exception) and "LOADING" in str(answer)
+        finally:
+            away.rename(server.dir)

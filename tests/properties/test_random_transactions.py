@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mpkv.testing import Server
-from tests.helpers.differential import Words, crosses_slots
+from tests.helpers.differential import Words, command_of, crosses_slots
 from tests.helpers.reference import Connection
 from tests.properties.families import IN_TRANSACTIONS, KEYS, TRANSACTIONS, requests
 from tests.properties.rivals import Rival, Rivals
@@ -39,13 +39,30 @@ def test_random_transactions_reply_as_redis_does_and_leave_the_same_data(
 ) -> None:
     rivals.empty(protocol)
     other_clients.empty(protocol)
+    inside = {False: False, True: False}
     for run, is_other in turns:
-        # With WATCH all keys must be on one shard: those of one tag
-        near = [words for words in run if not _leaves_the_tag(words)]
+        near = []
+        for words in run:
+            # With WATCH all that a transaction concerns must be on one shard: keys of one tag, nothing on all shards
+            if not (_leaves_the_tag(words) or (inside[is_other] and _is_everywhere(words))):
+                near.append(words)
+                inside[is_other] = _is_inside(words, inside[is_other])
         (other_clients if is_other else rivals).play(near)
     for clients in (rivals, other_clients):
         clients.play([[b"RESET"]])
     rivals.compare_data(KEYS)
+
+
+def _is_inside(words: Words, before: bool) -> bool:
+    """Whether the client may be between MULTI and EXEC after a request."""
+    if words[0].upper() == b"MULTI":
+        return True
+    return before and words not in ([b"EXEC"], [b"DISCARD"], [b"RESET"])
+
+
+def _is_everywhere(words: Words) -> bool:
+    command = command_of(words)
+    return command is not None and command.across is not None and command.across.everywhere
 
 
 def _leaves_the_tag(words: Words) -> bool:

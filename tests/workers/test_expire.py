@@ -164,3 +164,21 @@ def test_the_stale_share_is_estimated_in_percent(keyspace: Keyspace) -> None:
 @pytest.mark.parametrize(("hz", "expected_us"), [(10, 1000), (100, 1000), (500, 500)])
 def test_a_cycle_never_takes_more_than_a_quarter_of_a_tick(hz: int, expected_us: int) -> None:
     assert budget_us(hz) == expected_us
+
+
+def test_a_cycle_that_was_cut_off_goes_on_when_it_took_no_more_than_its_share_of_the_time(keyspace: Keyspace) -> None:
+    fill(keyspace, stale=20 * KEYS_PER_SAMPLE)
+    keyspace.now_ms = NOW_MS + 1001
+    clock = Clock(step_ns=0)
+    cycle = ExpireCycle(keyspace, clock)
+    assert not cycle.goes_on(), "there was none"
+    clock.step_ns = 500_000
+    cycle.run(budget_us=1000)
+    took_ns, clock.step_ns = cycle.nanoseconds, 0
+    assert cycle.has_more and not cycle.goes_on()
+    clock.now_ns += 3 * took_ns - 1
+    assert not cycle.goes_on()
+    clock.now_ns += 1
+    assert cycle.goes_on()
+    cycle.run(budget_us=1000, share=0.5)  # its clock stands still: all go
+    assert keyspace.counts(0)[0] == 0 and not cycle.has_more and not cycle.goes_on()
