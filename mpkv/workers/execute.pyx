@@ -49,8 +49,9 @@ WRITE = int(Flag.WRITE)
 INTERNAL_ERROR = CommandError("ERR internal error: the server's log has the details")
 
 cdef enum:
-    # replies are sent at the latest when they are that large: the frontend begins while this worker goes on
-    REPLY_BYTES = 256 * 1024
+    # Replies are sent at the latest when they are that large: the frontend begins while this worker goes on. With what
+    # may come on top (a reply that is not large enough for pages) they still fit into the ring
+    REPLY_BYTES = 128 * 1024
 
 
 class BatchFault(Exception):
