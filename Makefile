@@ -90,7 +90,7 @@ SANITIZED := build/sanitized
 REPORT := $(CURDIR)/build/sanitizer-report
 UNDER_SANITIZERS = PYTHONPATH='$(CURDIR)/$(SANITIZED)' PYTHONSAFEPATH=1 PYTHONMALLOC=malloc \
 	LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so)" \
-	ASAN_OPTIONS=detect_leaks=0:log_path=$(REPORT) UBSAN_OPTIONS=print_stacktrace=1:log_path=$(REPORT) \
+	ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1:log_path=$(REPORT) UBSAN_OPTIONS=print_stacktrace=1:log_path=$(REPORT) \
 	$(PYTEST) -p no:faulthandler -o pythonpath='$(SANITIZED) . loadtests' -n $(JOBS) --dist loadfile --timeout=900
 SANITIZED_TESTS := tests/types tests/resp tests/shm tests/workers tests/snapshot tests/fuzz tests/frontend tests/commands
 SANITIZED_QUICKLY := $(QUICKLY) and not crafted_names_cost and not takes_no_longer

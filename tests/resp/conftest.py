@@ -45,17 +45,18 @@ def _wait_for(port: int) -> None:
 
 @pytest.fixture
 def ask_redis(redis_ports: dict[bool, int]) -> Callable[..., bytes]:
-    """Send raw bytes, get all that the server answers until it closes or has nothing more to say."""
+    """Send raw bytes and nothing more, get all that the server answers until it closes."""
 
     def ask(data: bytes, unauthenticated: bool = False) -> bytes:
         with socket.create_connection(("127.0.0.1", redis_ports[unauthenticated])) as client:
+            client.settimeout(20)
             client.sendall(data)
-            client.settimeout(0.2)
+            client.shutdown(socket.SHUT_WR)
             answer = b""
             try:
                 while chunk := client.recv(65536):
                     answer += chunk
-            except (TimeoutError, ConnectionResetError):
+            except ConnectionResetError:
                 pass
             return answer
 
