@@ -56,7 +56,9 @@ quick: $(BUILT) $(DEVELOPER)
 
 # Many of these wait for a moment rather than compute: hence one process more than there are cores
 QUICK := tests/test_rules.py tests/resp tests/config tests/shm tests/types tests/commands tests/metrics tests/server/test_clients.py
-QUICKLY := not (Machine or any_sequence or as_the_definition or million or random or test_dashboards or test_alert_rules)
+QUICKLY := not (four_workers or hiredis_reads or waits_no_longer or same_tag or redis_sees_the_same or shards_together \
+	or asyncio_subscribers or Machine or any_sequence or as_the_definition or million or random or test_dashboards \
+	or test_alert_rules)
 
 lint: $(BUILT) $(DEVELOPER)
 	$(BIN)/ruff check .
