@@ -56,9 +56,9 @@ quick: $(BUILT) $(DEVELOPER)
 
 # Many of these wait for a moment rather than compute: hence one process more than there are cores
 QUICK := tests/test_rules.py tests/resp tests/config tests/shm tests/types tests/commands tests/metrics tests/server/test_clients.py
-QUICKLY := not (four_workers or hiredis_reads or waits_no_longer or same_tag or redis_sees_the_same or shards_together \
-	or asyncio_subscribers or Machine or any_sequence or as_the_definition or million or random or test_dashboards \
-	or test_alert_rules)
+SLOW := Machine or any_sequence or as_the_definition or million or random or test_dashboards or test_alert_rules
+QUICKLY := not ($(SLOW) or four_workers or hiredis_reads or waits_no_longer or same_tag or redis_sees_the_same \
+	or shards_together or asyncio_subscribers)
 
 lint: $(BUILT) $(DEVELOPER)
 	$(BIN)/ruff check .
@@ -92,10 +92,10 @@ SANITIZED := build/sanitized
 REPORT := $(CURDIR)/build/sanitizer-report
 UNDER_SANITIZERS = PYTHONPATH='$(CURDIR)/$(SANITIZED)' PYTHONSAFEPATH=1 PYTHONMALLOC=malloc \
 	LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so)" \
-	ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1:log_path=$(REPORT) UBSAN_OPTIONS=print_stacktrace=1:log_path=$(REPORT) \
+	ASAN_OPTIONS=detect_leaks=0:log_path=$(REPORT) UBSAN_OPTIONS=print_stacktrace=1:log_path=$(REPORT) \
 	$(PYTEST) -p no:faulthandler -o pythonpath='$(SANITIZED) . loadtests' -n $(JOBS) --dist loadfile --timeout=900
 SANITIZED_TESTS := tests/types tests/resp tests/shm tests/workers tests/snapshot tests/fuzz tests/frontend tests/commands
-SANITIZED_QUICKLY := $(QUICKLY) and not crafted_names_cost and not takes_no_longer
+SANITIZED_QUICKLY := not ($(SLOW)) and not crafted_names_cost and not takes_no_longer
 
 .PHONY: sanitized
 sanitized: $(BUILT) $(DEVELOPER)

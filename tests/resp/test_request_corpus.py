@@ -10,7 +10,6 @@ import hiredis
 import pytest
 
 from mpkv.resp.parser import Parser, ProtocolError
-from tests.helpers.sanitizers import not_sanitized
 
 FOLDER = Path(__file__).parent.parent / "corpus" / "resp"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.in"))
@@ -69,7 +68,6 @@ def test_a_request_that_arrives_in_random_pieces(name: str) -> None:
         assert replay(pieces, expected.get("limits", {})) == expectation(expected)
 
 
-@not_sanitized
 @pytest.mark.parametrize("name", NAMES)
 def test_redis_sees_the_same_requests_and_errors(name: str, ask_redis: Callable[..., bytes]) -> None:
     data, expected = load(name)

@@ -197,8 +197,7 @@ def test_a_dead_worker_is_seen_and_the_rest_goes_on(client: redis.Redis, running
         took_s.append(time.monotonic() - begin)
         unready |= set(page(metrics_port, "/readyz")[1].splitlines())
         assert falling(before, seen) == [], "while the worker is dead or loads"
-    # One that waited for the worker would be nearly alone; a single one may have waited for a processor
-    assert sorted(took_s)[len(took_s) // 2] < 1, "a scrape is answered at once, whoever is dead"
+    assert max(took_s) < 1, "a scrape is answered at once, whoever is dead"
     assert unready & {"worker 0 is down", "worker 0 is starting", "shard 0 is not linked"}
     until(lambda: value(metrics_port, "mpkv_up", shard="0") == 1)
     running.wait_until_ready()
@@ -352,7 +351,7 @@ def test_a_thousand_scrapes_at_once_do_not_disturb_a_client(
     assert slowest_s < 10
     # the flood itself takes a core of the machine's
     assert busy[len(busy) // 2] < 5 * quiet[len(quiet) // 2] + 2
-    assert busy[len(busy) * 99 // 100] < 1000
+    assert busy[-1] < 1000
     assert client.ping()
 
 
