@@ -17,6 +17,7 @@ from typing import Final
 
 import pyximport  # type: ignore[import-untyped]
 
+from side_by_side import processes
 from side_by_side.lines import key_name
 from side_by_side.servers import HOST, ROOT, Server, pack
 
@@ -46,7 +47,8 @@ _FAILURES: Final[dict[int, str]] = {
 
 @dataclass(frozen=True)
 class Latencies:
-    """Milliseconds; `rate` is how many answers came in a second.
+    """Milliseconds; `rate` is how many answers came in a second, `stolen` the share of CPU time that the hypervisor
+    took.
 
     If the load was not carried the times are those of a growing queue, and say nothing of the server's.
     """
@@ -55,6 +57,7 @@ class Latencies:
     p50_ms: float
     p99_ms: float
     p999_ms: float
+    stolen: float
     carried: bool
 
 
@@ -71,14 +74,18 @@ def run(
         for connection in sockets:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         client = pacer.Pacer([connection.fileno() for connection in sockets], requests)
+        before = processes.machine_ticks()
         ended, answers, elapsed_s = client.drive(array("I", schedule), TICK_S, _PATIENCE_S, taken)
+        after = processes.machine_ticks()
     finally:
         for connection in sockets:
             connection.close()
     if ended in _FAILURES:
         raise RuntimeError(f"{server.name}: {_FAILURES[ended]}")
     rate = answers / elapsed_s
-    return _summarise(taken[:answers], rate, ended == pacer.Ended.ANSWERED and rate >= _CARRIED * len(taken) / seconds)
+    stolen = (after.stolen - before.stolen) / max(1, after.total - before.total)
+    carried = ended == pacer.Ended.ANSWERED and rate >= _CARRIED * len(taken) / seconds
+    return _summarise(taken[:answers], rate, stolen, carried)
 
 
 def _request(chance: random.Random, keyspace: int) -> tuple[bytes, int]:
@@ -99,7 +106,7 @@ def _schedule(chance: random.Random, rate: float, seconds: float) -> list[int]:
     return counts
 
 
-def _summarise(taken: Sequence[float], rate: float, carried: bool) -> Latencies:
+def _summarise(taken: Sequence[float], rate: float, stolen: float, carried: bool) -> Latencies:
     counted = sorted(taken[int(len(taken) * _WARM_UP) :]) or [float("nan")]
     p50, p99, p999 = (counted[min(len(counted) - 1, int(len(counted) * share))] * 1000 for share in (0.5, 0.99, 0.999))
-    return Latencies(rate, p50, p99, p999, carried)
+    return Latencies(rate, p50, p99, p999, stolen, carried)

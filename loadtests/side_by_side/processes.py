@@ -11,11 +11,24 @@ import contextlib
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import psutil  # type: ignore[import-untyped]
 
 _PROC: Final = Path("/proc")
+
+
+class MachineTicks(NamedTuple):
+    """CPU time of the machine since it started, in the kernel's ticks: all, and what a hypervisor gave to others."""
+
+    total: int
+    stolen: int
+
+
+def machine_ticks() -> MachineTicks:
+    """How the CPUs have spent their time (proc(5), the first line of `stat`)."""
+    ticks = [int(word) for word in (_PROC / "stat").read_text().partition("\n")[0].split()[1:9]]
+    return MachineTicks(sum(ticks), ticks[7])
 
 
 def cpu_ns(pid: int) -> int:
