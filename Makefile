@@ -9,7 +9,7 @@
 #   make bench       side by side with redis-server          ARGS="--quick"
 #   make loadtest    a minute of load, and whether it holds  PROFILE=cache HOST=db:6379 (loadtests/README.md)
 #   make soak        load and restarts for an hour           HOURS=12 or MINUTES=10
-#   make sanitize    the tests of compiled modules under AddressSanitizer and UBSan    ARGS=…, SHORT=1: two minutes
+#   make sanitize    the tests of compiled modules under AddressSanitizer and UBSan    ARGS=…, SHORT=1: four minutes
 #   make fuzz        mutated requests, replies and snapshots to that build   MINUTES=10 for each
 #   make nightly     ten minutes of soak, the two above, and the two below
 #   make faults      kill and cut for long                   ARGS=…
@@ -88,12 +88,15 @@ nightly:
 
 # Under the sanitizers each piece of memory is malloc's and has bounds of its own; what divides memory itself runs once
 # more with that (mpkv/types/sanitize.h). CPython frees little at its end: leaks are the business of the store's accounts.
+# The first process of tests that ends so ends the run, or pytest would wait for it. UBSan reports to stderr only, as it
+# is preloaded behind ASan: hence the capture.
 SANITIZED := build/sanitized
 REPORT := $(CURDIR)/build/sanitizer-report
 UNDER_SANITIZERS = PYTHONPATH='$(CURDIR)/$(SANITIZED)' PYTHONSAFEPATH=1 PYTHONMALLOC=malloc \
 	LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so)" \
-	ASAN_OPTIONS=detect_leaks=0:log_path=$(REPORT) UBSAN_OPTIONS=print_stacktrace=1:log_path=$(REPORT) \
-	$(PYTEST) -p no:faulthandler -o pythonpath='$(SANITIZED) . loadtests' -n $(JOBS) --dist loadfile --timeout=900
+	ASAN_OPTIONS=detect_leaks=0:log_path=$(REPORT) UBSAN_OPTIONS=print_stacktrace=1 \
+	$(PYTEST) -p no:faulthandler -o pythonpath='$(SANITIZED) . loadtests' -n $(JOBS) --dist loadfile --timeout=900 \
+	--max-worker-restart=0 --capture=sys
 SANITIZED_TESTS := tests/types tests/resp tests/shm tests/workers tests/snapshot tests/fuzz tests/frontend tests/commands
 SANITIZED_QUICKLY := not ($(SLOW)) and not crafted_names_cost and not takes_no_longer
 

@@ -1,8 +1,7 @@
 # A growable byte buffer in native memory: what the encoder, the wire format and the connections append to.
 #
 # A Buffer that is all zeroes is a valid empty one. Growth doubles, so appending is amortised O(1). Every function that
-# can
-# run out of memory returns -1 and leaves the buffer as it was.
+# can run out of memory returns -1 and leaves the buffer as it was.
 
 from libc.stdlib cimport free, realloc
 from libc.string cimport memcpy
@@ -39,7 +38,8 @@ cdef inline int buffer_append(Buffer* buffer, const char* data, size_t size) noe
     """Append `size` bytes; 0, or -1 when there is no memory."""
     if buffer_reserve(buffer, size) < 0:
         return -1
-    memcpy(buffer.data + buffer.size, data, size)
+    if size:                                # else either may be NULL, which memcpy may not be given
+        memcpy(buffer.data + buffer.size, data, size)
     buffer.size += size
     return 0
 

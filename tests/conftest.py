@@ -2,11 +2,16 @@
 
 from collections.abc import Iterator
 
+import hypothesis
 import pytest
 
 from mpkv.testing import Server
 from tests.helpers.reference import Connection, reference_server
 from tests.helpers.running import leaving_nothing, without_leaks
+
+# How long an example takes is the machine's affair, and a sanitizer's
+hypothesis.settings.register_profile("mpkv", deadline=None)
+hypothesis.settings.load_profile("mpkv")
 
 
 @pytest.fixture(scope="session")

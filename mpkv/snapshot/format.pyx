@@ -282,7 +282,8 @@ cdef int source_open_file(Source* self, int fd, uint64_t size_bytes) noexcept no
     self.unread_bytes = size_bytes
     self.capacity = WINDOW_BYTES
     self.window = <char*>malloc(self.capacity)
-    return 0 if self.window != NULL else NO_MEMORY
+    # Room for a byte, so that an empty string has a place too
+    return 0 if self.window != NULL and buffer_reserve(&self.first, 1) == 0 else NO_MEMORY
 
 
 cdef void source_close(Source* self) noexcept nogil:

@@ -18,7 +18,7 @@ from mpkv.snapshot.damage import SnapshotDamaged
 from libc.stdint cimport INT64_MAX, int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
-from mpkv.buffer cimport Buffer, buffer_append, buffer_free
+from mpkv.buffer cimport Buffer, buffer_append, buffer_free, buffer_reserve
 from mpkv.sharding cimport key_slot, slot_shard
 from mpkv.snapshot.format cimport (
     NO_MEMORY,
@@ -395,7 +395,8 @@ cdef _read(
         reader.result = LoadResult()
         reader.size_bytes = os.fstat(fd).st_size
         os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_SEQUENTIAL)
-        if source_open_file(&reader.source, fd, reader.size_bytes) < 0:
+        # Room for a byte, so that an empty key has a place too
+        if source_open_file(&reader.source, fd, reader.size_bytes) < 0 or buffer_reserve(&reader.key, 1) < 0:
             raise MemoryError("no memory for reading a snapshot")
         reader._read_file(preamble)
         return reader.result

@@ -228,4 +228,4 @@ def test_replies_are_those_of_a_real_server(protocol: int, ask_redis: Callable[.
     requests = b"FLUSHALL\r\nHELLO %d\r\nECHO start\r\n" % protocol + b"".join(
         command + b"\r\n" for command, _ in REAL_REPLIES
     )
-    assert ask_redis(requests).partition(b"$5\r\nstart\r\n")[2] == expected
+    assert ask_redis(requests, 3 + len(REAL_REPLIES)).partition(b"$5\r\nstart\r\n")[2] == expected

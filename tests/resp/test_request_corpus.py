@@ -73,7 +73,7 @@ def test_redis_sees_the_same_requests_and_errors(name: str, ask_redis: Callable[
     data, expected = load(name)
     if "differs_from_redis" in expected:
         pytest.skip(expected["differs_from_redis"])
-    answer = ask_redis(data, **expected.get("limits", {}))
+    answer = ask_redis(data, len(expected["requests"]), "error" in expected, **expected.get("limits", {}))
     if "error" in expected:
         refusal = f"-ERR Protocol error: {expected['error']}\r\n".encode("latin-1")
         assert answer.endswith(refusal)
