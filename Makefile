@@ -25,6 +25,10 @@ ARGS ?=
 PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo $$python && break; done)
 
+# A server is several processes, and the tests start hundreds: Python is to compile its modules once, even in a shell that
+# says it should not keep what it has compiled
+export PYTHONDONTWRITEBYTECODE :=
+
 COMPILED := $(shell find mpkv -name '*.pyx' -o -name '*.pxd')
 # Files that say when something was done last
 INSTALLED := $(VENV)/.installed
