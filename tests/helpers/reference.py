@@ -74,7 +74,11 @@ class Connection:
 
     def send(self, requests: Sequence[Sequence[bytes]]) -> None:
         """Send a pipeline, whatever comes back."""
-        self._socket.sendall(b"".join(map(pack_request, requests)))
+        self.send_packed(b"".join(map(pack_request, requests)))
+
+    def send_packed(self, data: bytes) -> None:
+        """Send what is packed already."""
+        self._socket.sendall(data)
 
     def send_end(self) -> None:
         """Say that nothing more will be sent; replies are still read."""
