@@ -7,7 +7,7 @@ from mpkv.shm.board cimport Block
 from mpkv.wire cimport note_t, request_t
 from mpkv.workers.evict cimport Evictor
 from mpkv.workers.keyspace cimport Keyspace
-from mpkv.workers.shortcuts cimport shortcut_t
+from mpkv.workers.shortcuts.table cimport shortcut_t
 
 
 cdef class Executor:

@@ -34,7 +34,7 @@ from mpkv.wire cimport (
     end_reply, next_request, note_t, open_batch, refer_reply, reference_t, reply_t, request_t,
 )
 from mpkv.workers.evict cimport Evictor
-from mpkv.workers.shortcuts cimport LEFT, find_shortcut
+from mpkv.workers.shortcuts.table cimport LEFT, find_shortcut
 
 import logging
 
@@ -42,6 +42,7 @@ from mpkv import errors
 from mpkv.commands.spec import Flag
 from mpkv.errors import CommandError
 from mpkv.resp.replies import Blocked
+from mpkv.workers.shortcuts import hashes, keys, lists, sets, sorted_sets, strings  # they fill the table
 
 logger = logging.getLogger(__name__)
 

@@ -1,4 +1,4 @@
-# Compiled ways from a request to its reply. See shortcuts.pyx.
+# Which command has a shortcut. See table.pyx.
 
 from mpkv.buffer cimport Buffer
 from mpkv.resp.parser cimport arg_t
@@ -12,4 +12,5 @@ cdef enum:
 # reply is one large word, which is still where it was found: `keyspace.left`
 ctypedef int (*shortcut_t)(Keyspace keyspace, const request_t* request, const arg_t* words, Buffer* out) except -2
 
+cdef int enter(const char* name, shortcut_t shortcut) except -1
 cdef shortcut_t find_shortcut(str name)
