@@ -11,9 +11,10 @@ from collections.abc import Sequence
 from typing import Final
 
 from mpkv import errors
-from mpkv.commands import long_double
 from mpkv.errors import CommandError
 from mpkv.resp.encoder import float_text as float_text  # noqa: PLC0414 -- for the families, who write scores
+from mpkv.types.long_double import LongDouble
+from mpkv.types.long_double import parse as parse_long_double
 
 INT64_MIN: Final = -(2**63)
 INT64_MAX: Final = 2**63 - 1
@@ -81,14 +82,30 @@ def database_index(text: bytes, databases: int) -> int:
     return value
 
 
+def long_double(text: bytes, error: CommandError = errors.NOT_A_FLOAT) -> LongDouble:
+    """A number of C's widest type."""
+    value = parse_long_double(text)
+    if value is None:
+        raise error
+    return value
+
+
+def sum_text(value: LongDouble, increment: LongDouble) -> bytes:
+    """The sum of two numbers as it is stored and replied."""
+    total = value.plus(increment)
+    if total is None:
+        raise errors.INCREMENT_NOT_FINITE
+    return total.to_text()
+
+
 def timeout_ms(text: bytes, now_ms: int) -> int:
     """The seconds that a blocking command may wait, a fraction allowed, as milliseconds; 0 = for ever."""
-    seconds = long_double.parse(text, errors.TIMEOUT_NOT_A_FLOAT)
-    if seconds * 1000 > INT64_MAX:
-        raise errors.TIMEOUT_OUT_OF_RANGE
-    if seconds * 1000 <= -1:
+    seconds = long_double(text, errors.TIMEOUT_NOT_A_FLOAT)
+    wait_ms = seconds.thousands()
+    if wait_ms is None:
+        raise errors.TIMEOUT_NEGATIVE if text.startswith(b"-") else errors.TIMEOUT_OUT_OF_RANGE
+    if wait_ms < 0:
         raise errors.TIMEOUT_NEGATIVE
-    wait_ms = math.ceil(seconds * 1000)
     if wait_ms > INT64_MAX - now_ms:
         raise errors.TIMEOUT_OUT_OF_RANGE
     return wait_ms

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from fractions import Fraction
 from typing import Any
 
 from mpkv import errors
-from mpkv.commands import args, long_double, sampling, scanning
+from mpkv.commands import args, sampling, scanning
 from mpkv.commands.faces import Db
 from mpkv.commands.spec import DENYOOM, FAST, FIRST_KEY, READONLY, WRITE, command
 from mpkv.resp.replies import OK, Pairs, Status
@@ -156,13 +155,13 @@ def hincrby(db: Db, key: bytes, field: bytes, increment_text: bytes) -> int:
 def hincrbyfloat(db: Db, key: bytes, field: bytes, increment_text: bytes) -> bytes:
     """HINCRBYFLOAT key field increment=double -- add to the number in a field (0 if there is none); reply with the
     sum."""
-    increment = long_double.parse(increment_text)
-    if not isinstance(increment, Fraction):
+    increment = args.long_double(increment_text)
+    if not increment.is_finite:
         raise errors.NAN_OR_INFINITY
     present = db.hash_for_write(key)
     old = None if present is None else present.get(field)
-    number = Fraction(0) if old is None else long_double.parse(old, errors.HASH_VALUE_NOT_A_FLOAT)
-    total = long_double.to_text(long_double.add(number, increment))
+    number = args.long_double(b"0" if old is None else old, errors.HASH_VALUE_NOT_A_FLOAT)
+    total = args.sum_text(number, increment)
     db.hash_to_fill(key).put(field, total)
     db.changed(key)
     db.effect(b"HSET", key, field, total)

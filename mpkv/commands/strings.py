@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from typing import Final
 
 from mpkv import errors
-from mpkv.commands import across, long_double
-from mpkv.commands.args import INT64_MAX, INT64_MIN, Arguments, integer
+from mpkv.commands import across
+from mpkv.commands.args import INT64_MAX, INT64_MIN, Arguments, integer, long_double, sum_text
 from mpkv.commands.faces import Db
 from mpkv.commands.spec import (
     ALL_KEYS,
@@ -358,8 +358,7 @@ def _add(db: Db, key: bytes, amount: int) -> int:
 def incrbyfloat(db: Db, key: bytes, increment: bytes) -> bytes:
     """INCRBYFLOAT key increment=double -- add to the floating point number at a key; a missing one counts as 0."""
     old = db.string_for_write(key)
-    value = long_double.parse(b"0" if old is None else old)
-    total = long_double.to_text(long_double.add(value, long_double.parse(increment)))
+    total = sum_text(long_double(b"0" if old is None else old), long_double(increment))
     db.set_string(key, total, keep_ttl=True)
     db.effect(b"SET", key, total, b"KEEPTTL")
     return total

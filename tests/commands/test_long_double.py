@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from mpkv.commands import long_double
+from mpkv.commands import args
 from mpkv.errors import CommandError
 from tests.helpers.reference import Connection
 
@@ -34,7 +34,7 @@ def test_random_sums_print_the_digits_that_redis_prints(reference: Connection) -
     ]
     expected = [reply.split(b"\r\n")[1] for reply in reference.call_all(requests)[1::2]]
     computed = [
-        long_double.to_text(long_double.add(long_double.parse(value), long_double.parse(increment)))
+        args.sum_text(args.long_double(value), args.long_double(increment))
         for value, increment in sums
     ]
     assert [case for case in zip(sums, computed, expected, strict=True) if case[1] != case[2]] == []
@@ -45,10 +45,21 @@ def test_random_sums_print_the_digits_that_redis_prints(reference: Connection) -
 )
 def test_an_absurd_exponent_is_refused_without_computing_its_digits(text: bytes) -> None:
     with pytest.raises(CommandError):
-        long_double.parse(text)
+        args.long_double(text)
+
+
+@pytest.mark.parametrize("text", [b"", b" 1", b"1 ", b"1x", b"nan", b"1\0", b"1\x002", b"1" * 5120])
+def test_what_is_no_number_is_refused(text: bytes) -> None:
+    with pytest.raises(CommandError):
+        args.long_double(text)
+
+
+def test_the_largest_number_has_all_its_digits() -> None:
+    text = args.sum_text(args.long_double(b"1.18e4932"), args.long_double(b"0"))
+    assert len(text) == 4933 and text.isdigit()
 
 
 def test_infinity_can_be_read_but_nothing_can_be_added_to_it() -> None:
-    assert long_double.parse(b"-Infinity") == float("-inf")
+    assert not args.long_double(b"-Infinity").is_finite
     with pytest.raises(CommandError, match="increment would produce NaN or Infinity"):
-        long_double.add(long_double.parse(b"1"), long_double.parse(b"inf"))
+        args.sum_text(args.long_double(b"1"), args.long_double(b"inf"))
