@@ -10,8 +10,7 @@ difference, from the others their unions.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from itertools import islice
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from mpkv import errors
@@ -186,38 +185,34 @@ def sscan(db: Db, key: bytes, cursor: bytes, *options: bytes) -> Any:
 
 # Algebra of handles: None stands for a key that is not there
 
-Operation = Callable[[Sequence[Set | None]], Iterable[bytes]]
+Operation = Callable[[Sequence[Set | None]], Collection[bytes]]
 
 
-def intersection(sets: Sequence[Set | None]) -> Iterable[bytes]:
+def intersection(sets: Sequence[Set | None], limit: int = 0) -> Collection[bytes]:
     present = sorted((value for value in sets if value is not None), key=len)
     if len(present) < len(sets):
         return ()
     smallest, *others = present
-    if not others:
-        return smallest.members()
-    return (member for member in smallest.members() if all(other.contains(member) for other in others))
+    return smallest.members_in_all(others, limit)
 
 
-def union(sets: Sequence[Set | None]) -> Iterable[bytes]:
+def union(sets: Sequence[Set | None]) -> Collection[bytes]:
     present = [value for value in sets if value is not None]
     if len(present) == 1:
         return present[0].members()
     return {member for value in present for member in value.members()}
 
 
-def difference(sets: Sequence[Set | None]) -> Iterable[bytes]:
+def difference(sets: Sequence[Set | None]) -> Collection[bytes]:
     first, *rest = sets
     if first is None:
         return ()
     # The largest rules out the most members: it is asked first.
     others = sorted((value for value in rest if value is not None), key=len, reverse=True)
-    if not others:
-        return first.members()
-    return (member for member in first.members() if not any(other.contains(member) for other in others))
+    return first.members_in_none(others)
 
 
-def _of(operation: Operation, db: Db, keys: Sequence[bytes]) -> Iterable[bytes]:
+def _of(operation: Operation, db: Db, keys: Sequence[bytes]) -> Collection[bytes]:
     return operation([db.set_for_read(key) for key in keys])
 
 
@@ -325,7 +320,7 @@ def sdiffstore(db: Db, destination: bytes, *keys: bytes) -> int:
 def sintercard(db: Db, *words: bytes) -> int:
     """SINTERCARD numkeys key [key ...] [LIMIT limit] -- how many members all sets have; counting stops at the limit."""
     keys, limit = _cardinality_arguments(words)
-    return sum(1 for _ in islice(_of(intersection, db, keys), limit or None))
+    return len(intersection([db.set_for_read(key) for key in keys], limit))
 
 
 def _cardinality_arguments(words: Sequence[bytes]) -> tuple[Sequence[bytes], int]:

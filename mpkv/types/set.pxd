@@ -27,6 +27,7 @@ cdef class Set:
     """A handle on a native set that the keyspace owns: valid until its key is deleted or overwritten."""
     cdef set_t* native
     cdef set_t own          # of one that is no key's: `standalone`
+    cdef list _members_asked(self, list others, bint wanted, size_t limit)
     cdef list _sample_by_rejection(self, size_t count)
     cdef list _sample_by_walk(self, size_t count)
     @staticmethod

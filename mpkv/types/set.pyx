@@ -362,6 +362,28 @@ cdef class Set:
             found.append(_member(&element))
         return found
 
+    def members_in_all(self, list others not None, size_t limit=0):
+        return self._members_asked(others, True, limit)
+
+    def members_in_none(self, list others not None):
+        return self._members_asked(others, False, 0)
+
+    cdef list _members_asked(self, list others, bint wanted, size_t limit):
+        """The members of which each of the others says that it has them, or has not; `limit` 0: all."""
+        cdef const char* member
+        cdef size_t size, position = 0
+        cdef Set other
+        cdef list found = []
+        while set_next(self.native, &position, &member, &size):
+            for other in others:
+                if set_contains(other.native, member, size) != wanted:
+                    break
+            else:
+                found.append(member[:size])
+                if <size_t>len(found) == limit:
+                    break
+        return found
+
     def random(self):
         cdef element_t element
         assert set_len(self.native), "a random member of an empty set"

@@ -116,6 +116,13 @@ class FakeSet:
     def members(self) -> list[bytes]:
         return sorted(self.content, key=int) if self.encoding() == "intset" else list(self.content)
 
+    def members_in_all(self, others: list[FakeSet], limit: int = 0) -> list[bytes]:
+        found = [member for member in self.members() if all(other.contains(member) for other in others)]
+        return found[:limit] if limit else found
+
+    def members_in_none(self, others: list[FakeSet]) -> list[bytes]:
+        return [member for member in self.members() if not any(other.contains(member) for other in others)]
+
     def random(self) -> bytes:
         return random.choice(self.members())
 
