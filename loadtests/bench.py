@@ -19,6 +19,7 @@ from typing import Final
 
 import hiredis
 from side_by_side import (
+    commands,
     eviction,
     footprint,
     large,
@@ -41,6 +42,7 @@ from side_by_side.settings import Settings
 #: Name -> (what it measures, how).
 SECTIONS: Final[dict[str, tuple[str, Callable[[Settings], Section]]]] = {
     "throughput": ("redis-benchmark's list: requests/s, p50, p99, CPU per request", throughput.measure),
+    "commands": ("a hundred everyday commands: CPU per command", commands.measure),
     "large": ("SET and GET of 16 KiB, 64 KiB and 1 MB: requests/s, CPU per request", large.measure),
     "latency": ("p50, p99 and p99.9 at the same fixed rate", latency.measure),
     "fairness": ("what one client with a deep pipeline leaves 49 others", latency.measure_fairness),
