@@ -10,7 +10,7 @@
 #   make loadtest    a minute of load, and whether it holds  PROFILE=cache HOST=db:6379 (loadtests/README.md)
 #   make soak        load and restarts for an hour           HOURS=12 or MINUTES=10
 #   make sanitize    the tests of compiled modules under AddressSanitizer and UBSan    ARGS=…, SHORT=1: four minutes
-#   make fuzz        mutated requests, replies and snapshots to that build   MINUTES=10 for each
+#   make fuzz        mutated requests, replies, batches and snapshots to that build   MINUTES=10 for each
 #   make nightly     ten minutes of soak, the two above, and the two below
 #   make faults      kill and cut for long                   ARGS=…
 #   make properties  random sequences for long               ARGS=…

@@ -5,8 +5,9 @@ machine's own byte order (both ends are on one machine). Requests carry a comman
 in front, so that a worker needs no second parse; replies carry RESP that is ready for the client. Large words and large
 replies stay in shared pages (`mpkv.shm.blobs`), and the envelope says where: whoever reads it gets the same pointers.
 
-Both ends trust each other no further than a bug would reach: a batch whose sizes do not add up is refused whole, which
-is a fault of ours.
+Both ends trust each other no further than a bug would reach: at sizes that do not add up, or a number that something
+would be indexed by and that is none, whoever reads ends with a fault of ours. What it was running counts as begun, so
+it is not sent again.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
@@ -267,7 +268,7 @@ cdef int next_reply(
     body = padded(head.size)
     if head.size > left or body > left or head.note_size > left - body:
         return -1
-    if head.note_size and head.note_size != sizeof(note_t):
+    if head.kind > EVENT or (head.note_size and head.note_size != sizeof(note_t)):
         return -1
     payload[0] = at[0] + sizeof(reply_t)
     if head.refers:

@@ -299,7 +299,9 @@ cdef void _write_words(const request_t* request) noexcept nogil:
     cdef const char* word
     cdef const char* end
     cdef uint32_t at
-    if request == NULL or request.kind != REQUEST or request.argc > request.size // sizeof(uint32_t):
+    if request == NULL or request.kind != REQUEST:
+        return
+    if request.argc > (request.size - sizeof(request_t)) // sizeof(uint32_t):
         return
     sizes = <const uint32_t*>(request + 1)
     word = <const char*>(sizes + request.argc)

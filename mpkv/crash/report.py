@@ -132,7 +132,9 @@ def _cause(status: int, oom_kills: int) -> str:
 
 def name_of(command: int, names: Sequence[str]) -> str:
     """A command's name, or that of a message of the frontend's own, which stands on the board as a negative number."""
-    return names[command] if command >= 0 else f"the frontend's message {CONTROLS[-command]}"
+    if command < 0:
+        return f"the frontend's message {CONTROLS.get(-command, -command)}"
+    return names[command] if command < len(names) else f"no command: {command}"  # a process died of just that
 
 
 def count_oom_kills(groups: Path = _CONTROL_GROUPS, membership: Path = _MEMBERSHIP) -> int:

@@ -1,5 +1,6 @@
 from collections.abc import Callable, Sequence
 
+from mpkv.frontend.pending import LinkFault as LinkFault
 from mpkv.frontend.pending import Receiver
 from mpkv.shm.blobs import Pool
 from mpkv.shm.ring import Ring
@@ -7,8 +8,6 @@ from mpkv.shm.ring import Ring
 HIGH_WATER_MARK: int
 
 def link_generation(epoch: int, incarnation: int) -> int: ...
-
-class LinkFault(Exception): ...
 
 class Link:
     shard: int

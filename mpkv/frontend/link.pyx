@@ -23,7 +23,7 @@ from libc.string cimport memcpy
 from mpkv.buffer cimport Buffer, buffer_append, buffer_free
 from mpkv.shm.board cimport LARGE_BY_REFERENCE, LARGE_WITHOUT_ROOM, REPLY_WAIT_NANOSECONDS, monotonic_ns, waited_ns
 from mpkv.wire cimport (
-    BATCH_MAGIC, BLOCKED, CONTROL, CONTROL_HELLO, EVENT, FLAG_PART, FLAG_RESENT, LATE, REPLY, batch_t, begin_batch,
+    BATCH_MAGIC, BLOCKED, CONTROL, CONTROL_HELLO, EVENT, FLAG_PART, FLAG_RESENT, LATE, batch_t, begin_batch,
     clip_request, next_reply, note_of, note_t, open_batch, pack_nested, pack_referring, pack_request, reply_t,
     request_t,
 )
@@ -34,7 +34,7 @@ from functools import cache
 
 import zmq
 
-from mpkv.frontend.pending import Answer
+from mpkv.frontend.pending import Answer, LinkFault
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +43,7 @@ cdef enum:
     BATCH_BYTES = 64 * 1024
     BATCH_COUNT = 512
     DRAIN_BYTES = 1024 * 1024       # replies taken in one go: other clients' requests are looked at in between
+    BLOCKED_BYTES = 24              # of the payload of a BLOCKED
     SECOND_BATCH_COUNT = 64         # a batch of this size goes although one is under way: the worker must not run dry
 
 # as plain numbers: looking an enumeration up costs more than the call
@@ -61,10 +62,6 @@ def _context():
 def link_generation(epoch: int, incarnation: int) -> int:
     """What a ring is marked with: both ends of the link whose batches it carries."""
     return epoch << 32 | incarnation
-
-
-class LinkFault(Exception):
-    """A batch came out of order or malformed: a fault of ours, after which the link is not to be trusted."""
 
 
 cdef class Link:
@@ -545,7 +542,7 @@ cdef class Link:
         cdef Receiver receiver
         cdef uint64_t index
         cdef uint32_t run
-        if head.kind == REPLY or head.kind == BLOCKED or (head.kind != LATE and head.kind != EVENT):
+        if head.kind != LATE and head.kind != EVENT:
             expected = &self.ring[self.head & (self.room - 1)]
             if self.head == self.tail or expected.number != head.number:
                 raise LinkFault(f"shard {self.shard} answered {head.number}, which was not the oldest request")
@@ -553,7 +550,7 @@ cdef class Link:
             index = expected.index
             run = expected.run
             if head.kind == BLOCKED:
-                if run:
+                if run or head.size != BLOCKED_BYTES:
                     raise LinkFault(f"shard {self.shard} has {head.number} wait, which cannot")
                 self.late[head.number] = (
                     receiver, expected.index, self._retained_envelopes({head.number})[head.number]

@@ -3,6 +3,7 @@ from typing import Any
 
 from mpkv.commands.spec import Command
 
+class LinkFault(Exception): ...
 class Receiver: ...
 
 class Answer(Receiver):

@@ -27,6 +27,10 @@ cdef enum:
     MERGED_HERE = 64 * 1024         # bytes of replies up to which a merge is done in the event loop
 
 
+class LinkFault(Exception):
+    """A batch came out of order or malformed: a fault of ours, after which the link is not to be trusted."""
+
+
 cdef class Receiver:
     """Something that replies are delivered to."""
 
@@ -271,7 +275,7 @@ cdef class Exec(Parts):
             self.aborted = True
         else:
             receivers = <list>self.receivers[index]
-            while next_reply(&at, data + size, &head, &payload, NULL) == 1:
+            while place < <size_t>len(receivers) and next_reply(&at, data + size, &head, &payload, NULL) == 1:
                 target = receivers[place]
                 if head.note_size:
                     self._note_member(note_of(&head, at), place, receivers)
@@ -281,8 +285,8 @@ cdef class Exec(Parts):
                     receiver = <Receiver>target[0]
                     receiver.deliver(target[1], REPLY, payload, head.size)
                 place += 1
-            if place != <size_t>len(receivers):
-                raise AssertionError(f"a transaction's part answered {place} of {len(receivers)} commands")
+            if place != <size_t>len(receivers) or at != data + size:
+                raise LinkFault(f"a transaction's part answered {place} of {len(receivers)} commands, or more")
         return self.part_came()
 
     cdef int _note_member(self, const note_t* packed, size_t place, list receivers) except -1:

@@ -10,12 +10,18 @@ from mpkv.workers.keyspace cimport Keyspace
 from mpkv.workers.shortcuts.table cimport shortcut_t
 
 
+cdef struct arity_t:                    # words after a command's name
+    uint32_t least, most
+
+
 cdef class Executor:
     cdef readonly Keyspace keyspace
     cdef readonly list databases
     cdef readonly list specs
     cdef list handlers
-    cdef shortcut_t* shortcuts
+    cdef size_t commands
+    cdef shortcut_t* shortcuts          # by a command's number, as …
+    cdef arity_t* arities
     cdef bint shortcuts_on
     cdef Block block
     cdef arg_t* words
@@ -44,6 +50,8 @@ cdef class Executor:
     cdef size_t words_count
     cdef uint32_t parts                 # of the message at hand
 
+    cdef int _check(self, const request_t* head) except -1
+    cdef bint _has_place(self, const request_t* head) noexcept nogil
     cdef int _request(self, request_t* head, uint64_t reply_number) except -1
     cdef int _by_handler(self, request_t* head, size_t at, uint64_t reply_number) except -1
     cdef int _note(self, const request_t* head, size_t at, int64_t elapsed_ns, int64_t now_ns) except -1

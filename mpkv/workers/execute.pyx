@@ -14,12 +14,13 @@ something was, this process ends (`HalfDone`).
 
 from cpython.list cimport PyList_GET_SIZE
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from libc.stdint cimport INT64_MAX, int64_t, uint32_t, uint64_t
+from libc.stdint cimport INT64_MAX, UINT32_MAX, int64_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
 from mpkv.buffer cimport Buffer, buffer_append, buffer_free
 from mpkv.resp.encoder cimport HEAD_CHARS, emit_bulk, encode
+from mpkv.sharding cimport SLOTS
 from mpkv.shm.board cimport (
     ALLOCATOR_ACTIVE, ALLOCATOR_RESIDENT, BATCH_COMMANDS, BATCH_EXECUTE_NANOSECONDS, DIRTY, EVENTLOOP_CYCLES,
     EVENTLOOP_NANOSECONDS, EVICTED_KEYS, EXPIRED_KEYS, KEYSPACE_HITS, KEYSPACE_MISSES, LARGE_BY_REFERENCE,
@@ -76,11 +77,21 @@ cdef inline const char* _skip(const char* at, const char* end, int count) noexce
         if <size_t>(end - at) < sizeof(request_t):
             return end
         size = (<const request_t*>at).size
-        if size < sizeof(request_t) or size > <size_t>(end - at):
+        if size < sizeof(request_t) or size > <size_t>(end - at) or size & 7:
             return end
         at += size
         count -= 1
     return at if <size_t>(end - at) >= sizeof(request_t) else end
+
+
+cdef arity_t _arity_of(spec):
+    """How many words an envelope of this command has; one that does not run on a shard fits none."""
+    cdef arity_t arity
+    arity.least, arity.most = 1, 0
+    if spec.on_shard:
+        arity.least = abs(spec.arity) - spec.words
+        arity.most = arity.least if spec.arity > 0 else UINT32_MAX
+    return arity
 
 
 cdef class Executor:
@@ -109,10 +120,13 @@ cdef class Executor:
         self.control = control
         self.waiters = waiters
         self.evictor = evictor
-        self.shortcuts = <shortcut_t*>calloc(len(self.specs), sizeof(shortcut_t))
-        if self.shortcuts == NULL:
+        self.commands = len(self.specs)
+        self.shortcuts = <shortcut_t*>calloc(self.commands, sizeof(shortcut_t))
+        self.arities = <arity_t*>calloc(self.commands, sizeof(arity_t))
+        if self.shortcuts == NULL or self.arities == NULL:
             raise MemoryError
         for spec in self.specs:
+            self.arities[<int>spec.number] = _arity_of(spec)
             if spec.on_shard:
                 self.shortcuts[<int>spec.number] = find_shortcut(spec.name)
         self.shortcuts_on = True
@@ -125,6 +139,7 @@ cdef class Executor:
 
     def __dealloc__(self):
         free(self.shortcuts)
+        free(self.arities)
         free(self.words)
         buffer_free(&self.out)
 
@@ -233,10 +248,12 @@ cdef class Executor:
             result = next_request(&at, end, &head, &self.words, &self.room, self.request_area)
             if result <= 0:
                 break
-            if head.flags & FLAG_REFERS:
+            if head.flags & FLAG_REFERS and head.kind != EXEC:
                 self.block.add(LINK_IN_BYTES, self._words_size(&head))
             if self.evictor.limit:
                 self.evictor.relieve()
+            if head.number > <uint64_t>INT64_MAX:
+                raise BatchFault(f"an envelope has the number {head.number}")   # on the board successors would find it
             self.parts = head.parts
             # A message of the frontend's own has a number of its own kind: negative, it is no command's
             self.block.begin_command(head.number, -<int>head.command if head.kind == CONTROL else head.command)
@@ -246,6 +263,8 @@ cdef class Executor:
                     self._sink(head.number, head.parts)
             elif head.kind == EXEC:
                 self._exec(&head, begin + sizeof(request_t), at)
+            elif head.kind != CONTROL:
+                raise BatchFault(f"an envelope of kind {head.kind}")
             else:
                 self.words_count = head.argc
                 self._control(head.command, head.number, head.client)
@@ -277,27 +296,49 @@ cdef class Executor:
         """Bring in what requests further on in the batch will look up, each a step nearer to its turn."""
         cdef const request_t* head
         cdef const uint32_t* sizes
+        cdef size_t text
         if place[0] != end:
             head = <const request_t*>place[0]
-            if head.kind == REQUEST_KIND:
+            if self._has_place(head):
                 self.keyspace.fetch_place(head.database, head.slot)
             place[0] = _skip(place[0], end, 1)
         if table[0] != end:
             head = <const request_t*>table[0]
-            if head.kind == REQUEST_KIND:
+            if self._has_place(head):
                 self.keyspace.fetch_table(head.database, head.slot)
             table[0] = _skip(table[0], end, 1)
         head = <const request_t*>entry[0]
-        if head.kind == REQUEST_KIND and head.argc:
+        if self._has_place(head) and head.argc and head.size <= <size_t>(end - entry[0]):
             sizes = <const uint32_t*>(entry[0] + sizeof(request_t))
-            if sizeof(request_t) + head.argc * sizeof(uint32_t) + sizes[0] <= head.size:
+            text = sizeof(request_t) + head.argc * sizeof(uint32_t)
+            if text <= head.size and sizes[0] <= head.size - text:
                 self.keyspace.fetch_entry(head.database, head.slot, <const char*>(sizes + head.argc), sizes[0])
         entry[0] = _skip(entry[0], end, 1)
 
+    cdef bint _has_place(self, const request_t* head) noexcept nogil:
+        """Whether an envelope further on is a request whose key could be somewhere; whatever it is, it is not refused
+        before its turn."""
+        return head.kind == REQUEST_KIND and head.database < self.keyspace.databases and head.slot < SLOTS
+
     # -- one request ---------------------------------------------------------------------------------------------------
+
+    cdef int _check(self, const request_t* head) except -1:
+        """Every number of a request that something is indexed by, and that there are the words which its command
+        reads."""
+        if (
+            head.kind == REQUEST_KIND and head.command < self.commands and head.counted_as < self.commands
+            and head.database < self.keyspace.databases and head.slot < SLOTS
+            and self.arities[head.command].least <= head.argc <= self.arities[head.command].most
+        ):
+            return 0
+        raise BatchFault(
+            f"a request of kind {head.kind}: command {head.command}, counted as {head.counted_as}, on {head.argc} words"
+            f" in slot {head.slot} of database {head.database}"
+        )
 
     cdef int _request(self, request_t* head, uint64_t reply_number) except -1:
         """Run one request and append its reply. Inside a transaction the reply's number is its place in it."""
+        self._check(head)
         cdef size_t at = begin_reply(&self.out)
         cdef size_t payload = self.out.size
         cdef uint64_t dirty = self.keyspace.dirty, hits = self.keyspace.hits, misses = self.keyspace.misses
@@ -494,18 +535,30 @@ cdef class Executor:
         cdef request_t inner
         cdef uint64_t place = 0
         cdef int64_t began_ns = self.clock_ns
+        cdef int result
         if outer == 0:
             raise MemoryError
+        if head.flags & FLAG_REFERS:
+            raise BatchFault("a transaction that refers to pages")
         # Sent again, the shard has fallen back to its snapshot meanwhile: what was watched may have changed
         if head.flags & FLAG_WATCHED and (head.flags & FLAG_RESENT or not self._watched_unchanged(head.client)):
             return end_reply(&self.out, outer, head.number, ABORTED)
         self.in_exec = True
         try:
-            while next_request(&at, end, &inner, &self.words, &self.room, self.request_area) == 1:
+            while True:
+                result = next_request(&at, end, &inner, &self.words, &self.room, self.request_area)
+                if result <= 0:
+                    break
+                if not inner.flags & FLAG_NO_BLOCK:
+                    raise BatchFault(f"request {place} of a transaction might wait")
                 self._request(&inner, place)
                 place += 1
         finally:
             self.in_exec = False
+        if result < -1:
+            raise MemoryError
+        if result < 0 or place != head.argc:
+            raise BatchFault(f"a transaction of {head.argc} requests, of which {place} could be read")
         if end_reply(&self.out, outer, head.number, REPLY) < 0:
             raise MemoryError
         self._lay_out(outer)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import struct
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,6 +13,7 @@ import pytest
 import zmq
 
 from mpkv.commands import spec as commands
+from mpkv.crash.report import name_of
 from mpkv.frontend.intents import IntentRing
 from mpkv.frontend.link import Link, LinkFault, link_generation
 from mpkv.frontend.memory import MemoryWatch
@@ -22,7 +24,9 @@ from mpkv.shm.board import Block
 from mpkv.shm.layout import FRONTEND
 from mpkv.shm.segment import Segment
 from mpkv.wire import CONTROL_NUMBERS
+from mpkv.workers.execute import BatchFault
 from tests.faults.token_load import wait_until
+from tests.helpers.envelopes import Shard
 
 #: Of a batch: epoch, counter, number of envelopes; of an envelope: size, number, kind, flags (see wire.pxd).
 BATCH = struct.Struct("=4xIQ8x8xI4x")
@@ -202,6 +206,30 @@ def test_a_second_death_before_anything_was_run_changes_nothing(frontend: Fronte
         frontend.flush()
         assert successor.receive() == [(request, True)]
     assert frontend.outcomes == {}
+
+
+def test_a_request_that_its_worker_refuses_is_lost_alone_and_not_sent_to_the_next(frontend: Frontend) -> None:
+    """A worker dies of a command that it does not know: it must not be given to its successor, which would die too."""
+    first = frontend.connect()
+    before, get = frontend.request(), frontend.table["get"]
+    frontend.table["get"] = replace(get, number=60_000)
+    wrong = frontend.request()
+    frontend.table["get"] = get
+    after = frontend.request()
+    frontend.flush()
+    shard = Shard(frontend.segment)
+    with pytest.raises(BatchFault, match="command 60000"):
+        shard.run(first.socket.recv())
+    executing = shard.block.executing
+    assert executing is not None and executing[0] == wrong
+    assert name_of(executing[1], list(frontend.table)) == "no command: 60000"
+
+    assert frontend.lose_worker(first, wrong) == 2  # the one before had been run, and its answer died with the worker
+    assert frontend.outcomes == {before: None, wrong: None}
+    second = frontend.connect()
+    frontend.link.resend()
+    frontend.flush()
+    assert [answer.number for answer in Shard(frontend.segment).run(second.socket.recv())] == [after]
 
 
 def test_an_intent_given_to_a_link_that_is_down_is_the_first_that_its_worker_hears(frontend: Frontend) -> None:

@@ -12,6 +12,7 @@ import os
 import random
 from bisect import bisect_left, insort
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 import pytest
@@ -29,11 +30,15 @@ ROUND = 2000
 COMPARED = 200
 
 INFINITY = float("inf")
+#: Scores beside which a shorter or longer form begins, and the extremes of a double.
+EDGES = [sign * (2.0**bits + beside) for bits in (7, 15, 31, 53, 63) for beside in (-1, 0, 1) for sign in (1, -1)]
+EDGES += [-0.0, 5e-324, 2.2250738585072014e-308, 1.7976931348623157e308, 0.1]
 NOW_MS = 1_700_000_000_000
 
 
-@pytest.fixture(autouse=True)
-def defaults() -> Iterator[None]:
+@contextmanager
+def default_limits() -> Iterator[None]:
+    """Puts all limits back; no value may be left."""
     before = allocator.used()
     yield
     allocator.fail_after(None)
@@ -45,6 +50,12 @@ def defaults() -> Iterator[None]:
     table.set_segment_limit(3480)
     allocator.validate()
     assert allocator.used() <= before, "a value has left memory behind"
+
+
+@pytest.fixture(autouse=True)
+def defaults() -> Iterator[None]:
+    with default_limits():
+        yield
 
 
 class Model(Protocol):
@@ -230,7 +241,9 @@ class ZSetModel:
 
     def step(self, chance: random.Random) -> None:
         handle, member = self.handle, a_name(chance, self.span)
-        score = chance.choice([0.0, 1.0, -1.5, INFINITY, -INFINITY, chance.random(), float(chance.getrandbits(40))])
+        score = chance.choice([
+            0.0, 1.0, -1.5, INFINITY, -INFINITY, chance.random(), float(chance.getrandbits(40)), chance.choice(EDGES),
+        ])  # fmt: skip
         match chance.randrange(10):
             case 0 | 1 | 2 | 3:
                 assert handle.put(member, score) == (member not in self.scores)
