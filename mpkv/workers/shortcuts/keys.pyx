@@ -71,6 +71,16 @@ cdef int pexpire(Keyspace keyspace, const request_t* request, const arg_t* words
     return expire_after(keyspace, request, words, out, 1)
 
 
+cdef int persist(Keyspace keyspace, const request_t* request, const arg_t* words, Buffer* out) except -2:
+    cdef entry_t* entry = find(keyspace, request, words, False)
+    if entry == NULL or entry_expire_at(entry) < 0:
+        return emit_integer(out, 0) + 1
+    if keyspace.set_expire_at(request.database, entry, -1) < 0:
+        return -1
+    changed(keyspace, request, words)
+    return emit_integer(out, 1) + 1
+
+
 cdef int time_left(
     Keyspace keyspace, const request_t* request, const arg_t* words, Buffer* out, int64_t unit_ms
 ) except -2:
@@ -101,3 +111,4 @@ enter(b"expire", expire)
 enter(b"pexpire", pexpire)
 enter(b"ttl", ttl)
 enter(b"pttl", pttl)
+enter(b"persist", persist)

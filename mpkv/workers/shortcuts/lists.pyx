@@ -3,7 +3,7 @@
 from libc.stdint cimport int64_t
 
 from mpkv.buffer cimport Buffer
-from mpkv.resp.encoder cimport emit_array, emit_bulk, emit_integer, emit_null
+from mpkv.resp.encoder cimport emit_array, emit_bulk, emit_integer, emit_null, emit_ok
 from mpkv.resp.parser cimport arg_t
 from mpkv.types.allocator cimport settle
 from mpkv.types.list cimport (
@@ -12,9 +12,12 @@ from mpkv.types.list cimport (
 from mpkv.wire cimport request_t
 from mpkv.workers.keyspace cimport LIST, Keyspace
 from mpkv.workers.shortcuts.operands cimport (
-    changed, clamp_range, create, find_native, promised, protocol_of, read_integer,
+    changed, clamp_range, create, emit_lone, find_native, promised, protocol_of, read_integer,
 )
 from mpkv.workers.shortcuts.table cimport enter
+
+cdef enum:
+    DROPPED_MOST = 100          # elements that a trim drops one by one
 
 
 cdef int push(Keyspace keyspace, const request_t* request, const arg_t* words, Buffer* out, bint at_head) except -2:
@@ -97,6 +100,44 @@ cdef int lrange(Keyspace keyspace, const request_t* request, const arg_t* words,
     return 1
 
 
+cdef int lindex(Keyspace keyspace, const request_t* request, const arg_t* words, Buffer* out) except -2:
+    cdef int64_t index
+    cdef list_t* native
+    cdef list_position position
+    cdef const char* element
+    cdef size_t size
+    if not read_integer(&words[1], &index) or not find_native(keyspace, request, words, LIST, True, <void**>&native):
+        return 0
+    if native != NULL and index < 0:
+        index += list_len(native)
+    if native == NULL or index < 0 or <size_t>index >= list_len(native):
+        return emit_null(out, protocol_of(request)) + 1
+    list_seek(native, index, &position)
+    return emit_lone(keyspace, out, element, size) if list_next(native, &position, &element, &size) else 0
+
+
+cdef int ltrim(Keyspace keyspace, const request_t* request, const arg_t* words, Buffer* out) except -2:
+    cdef int64_t start, stop, length
+    cdef list_t* native
+    cdef int64_t i
+    if not read_integer(&words[1], &start) or not read_integer(&words[2], &stop):
+        return 0
+    if not find_native(keyspace, request, words, LIST, False, <void**>&native):
+        return 0
+    if native == NULL:
+        return emit_ok(out) + 1
+    length = list_len(native)
+    # of many the handler drops whole blocks
+    if not clamp_range(&start, &stop, length) or length - (stop - start + 1) > DROPPED_MOST:
+        return 0
+    for i in range(start):
+        list_drop(native, True)
+    for i in range(length - 1 - stop):
+        list_drop(native, False)
+    changed(keyspace, request, words, <unsigned>(length - (stop - start + 1)))
+    return emit_ok(out) + 1
+
+
 cdef int llen(Keyspace keyspace, const request_t* request, const arg_t* words, Buffer* out) except -2:
     cdef list_t* native
     if not find_native(keyspace, request, words, LIST, True, <void**>&native):
@@ -110,3 +151,5 @@ enter(b"lpop", lpop)
 enter(b"rpop", rpop)
 enter(b"lrange", lrange)
 enter(b"llen", llen)
+enter(b"lindex", lindex)
+enter(b"ltrim", ltrim)

@@ -117,6 +117,47 @@ cdef int setnx(Keyspace keyspace, const request_t* request, const arg_t* words, 
     return emit_integer(out, 1) + 1
 
 
+cdef int getset(Keyspace keyspace, const request_t* request, const arg_t* words, Buffer* out) except -2:
+    cdef int done = get(keyspace, request, words, out)
+    if done != 1:               # of another type, or so large that it would stay where it is to be replaced
+        return 0
+    if store(keyspace, request, words, &words[1], False, -1) < 0:
+        return -1
+    return 1
+
+
+cdef int getdel(Keyspace keyspace, const request_t* request, const arg_t* words, Buffer* out) except -2:
+    cdef int done
+    if keyspace.effects_wanted:         # its effect is DEL, if anything was there
+        return 0
+    done = get(keyspace, request, words, out)
+    if done != 1:
+        return 0
+    keyspace.delete(request.database, request.slot, words[0].data, words[0].size, keyspace.lazy_server_del)
+    return 1
+
+
+cdef int getex(Keyspace keyspace, const request_t* request, const arg_t* words, Buffer* out) except -2:
+    cdef int64_t ms
+    cdef entry_t* entry
+    cdef int done
+    if request.argc != 3 or keyspace.effects_wanted:
+        return 0
+    if not is_word(&words[1], b"ex", 2) and not is_word(&words[1], b"px", 2):
+        return 0
+    if not read_ttl(&words[2], 1000 if words[1].data[0] | 0x20 == c"e" else 1, &ms):
+        return 0
+    done = get(keyspace, request, words, out)
+    if done != 1:
+        return 0
+    entry = find(keyspace, request, words, False)
+    if entry != NULL:
+        if keyspace.set_expire_at(request.database, entry, keyspace.now_ms + ms) < 0:
+            return -1
+        keyspace.string_changed(request.database, words[0].data, words[0].size)
+    return 1
+
+
 cdef int set_for(
     Keyspace keyspace, const request_t* request, const arg_t* words, Buffer* out, int64_t unit_ms
 ) except -2:
@@ -224,3 +265,6 @@ enter(b"decr", decr)
 enter(b"incrby", incrby)
 enter(b"mget", mget)
 enter(b"mset", mset)
+enter(b"getset", getset)
+enter(b"getdel", getdel)
+enter(b"getex", getex)
