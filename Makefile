@@ -41,8 +41,9 @@ LOCUST := $(LOADTEST_VENV)/.installed
 
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 PYTEST := $(BIN)/python -m pytest
-# A file of tests is one process's, so that its tests share their server. All in one process: JOBS=0
-JOBS ?= auto
+# A file of tests is one process's, so that its tests share their server. Many wait for a moment rather than compute:
+# hence one process more than there are cores. All in one process: JOBS=0
+JOBS ?= $(shell echo $$(($$(nproc) + 1)))
 
 .PHONY: run build test quick lint bench loadtest soak sanitize fuzz nightly faults properties dashboards debug clean
 .DEFAULT_GOAL := run
@@ -56,9 +57,8 @@ test: $(BUILT) $(DEVELOPER) $(LOCUST)
 	$(PYTEST) -n $(JOBS) --dist loadfile $(ARGS)
 
 quick: $(BUILT) $(DEVELOPER)
-	$(PYTEST) -n $$(($$(nproc) + 1)) --dist loadfile $(QUICK) -k '$(QUICKLY)' $(ARGS)
+	$(PYTEST) -n $(JOBS) --dist loadfile $(QUICK) -k '$(QUICKLY)' $(ARGS)
 
-# Many of these wait for a moment rather than compute: hence one process more than there are cores
 QUICK := tests/test_rules.py tests/resp tests/config tests/shm tests/types tests/commands tests/metrics tests/server/test_clients.py
 SLOW := Machine or any_sequence or as_the_definition or million or random or test_dashboards or test_alert_rules
 QUICKLY := not ($(SLOW) or four_workers or hiredis_reads or waits_no_longer or same_tag or redis_sees_the_same \

@@ -197,8 +197,9 @@ def test_a_shard_without_traffic_gives_its_keys_up_first_if_they_deserve_it() ->
             pipe.execute()
             time.sleep(0.02)
         left = {tag: len(client.keys(f"{{{tag}}}:*")) for tag in (idle, busy)}
-        assert left[busy] > 2700, left
-        assert left[idle] < 1500, left
+        # Left to itself the busy shard would have 2000 now, and the idle one all of its own
+        assert left[busy] > 2400, left
+        assert left[idle] < 1700, left
 
 
 def shard_of(client: redis.Redis, tag: str) -> int:
