@@ -68,24 +68,24 @@ def mutated(seeds: Sequence[bytes], chance: random.Random) -> bytes:
     return bytes(data)
 
 
-def inputs(seeds: Sequence[bytes], seconds: float = SECONDS, seed: int = SEED) -> Iterator[tuple[random.Random, bytes]]:
-    """Mutated inputs until the time is over, each with a source of chance for whatever else must be decided."""
+def inputs(
+    seeds: Sequence[bytes], least: int, seconds: float = SECONDS, seed: int = SEED
+) -> Iterator[tuple[random.Random, bytes]]:
+    """Mutated inputs until the time is over, but so many on the slowest machine; each with a source of chance for
+    whatever else must be decided."""
     end = time.monotonic() + seconds
     number = 0
-    while time.monotonic() < end:
+    while number < least or time.monotonic() < end:
         chance = random.Random(f"{seed}/{number}")
         yield chance, mutated(seeds, chance)
         number += 1
 
 
-def fuzz(seeds: Sequence[bytes], target: Callable[[bytes, random.Random], None]) -> int:
-    """Feed a target until the time is over; how many inputs there were. What it raises carries its input."""
-    count = 0
-    for chance, data in inputs(seeds):
+def fuzz(seeds: Sequence[bytes], target: Callable[[bytes, random.Random], None], least: int = 100) -> None:
+    """Feed a target until the time is over, with so many inputs at least. What it raises carries its input."""
+    for count, (chance, data) in enumerate(inputs(seeds, least)):
         try:
             target(data, chance)
         except BaseException as error:
             error.add_note(f"input {count} of seed {SEED}: {data!r}")
             raise
-        count += 1
-    return count

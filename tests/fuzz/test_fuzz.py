@@ -56,7 +56,7 @@ def test_mutated_requests_are_the_same_however_they_are_cut() -> None:
         ends = zip([0, *cuts], [*cuts, len(data)], strict=True)
         assert requests_in([data[begin:end] for begin, end in ends]) == requests_in([data])
 
-    assert fuzz(REQUESTS, target) > 100
+    fuzz(REQUESTS, target)
 
 
 def test_mutated_replies_are_decoded_or_refused() -> None:
@@ -75,7 +75,7 @@ def test_mutated_replies_are_decoded_or_refused() -> None:
             assert 0 < used <= len(data)
             assert end in (None, used)
 
-    assert fuzz(REPLIES, target) > 100
+    fuzz(REPLIES, target)
 
 
 def snapshots(folder: Path) -> list[bytes]:
@@ -132,7 +132,7 @@ def test_mutated_snapshots_are_loaded_or_refused(tmp_path: Path) -> None:
 
     seeds = snapshots(tmp_path)
     assert loaded(tmp_path / "whole.rdb", seeds[0]) is not None
-    assert fuzz(seeds, target) > 20
+    fuzz(seeds, target, least=20)
 
 
 def test_a_checksum_finds_what_would_else_be_loaded(tmp_path: Path) -> None:

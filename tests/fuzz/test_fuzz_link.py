@@ -203,7 +203,7 @@ def test_mutated_batches_are_run_or_a_fault(segment: Segment) -> None:
                 assert answer.kind not in (KIND_REPLY, KIND_LATE) or is_whole(answer.payload)
         shard.keyspace.validate()
 
-    assert fuzz(BATCHES, target) > 100
+    fuzz(BATCHES, target, least=300)
     assert min(outcomes.values()) > 10
 
 
@@ -280,7 +280,7 @@ def test_mutated_replies_are_delivered_in_order_or_a_fault(segment: Segment, tmp
         assert all((number, KIND_BLOCKED) in frontend.delivered for number in late)
         assert {kind for _, kind in frontend.delivered} <= {KIND_REPLY, KIND_BLOCKED, KIND_LATE, KIND_ABORTED}
 
-    assert fuzz(REPLIES, target) > 100
+    fuzz(REPLIES, target)
     assert min(outcomes.values()) > 10
 
 
