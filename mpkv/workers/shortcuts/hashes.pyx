@@ -44,7 +44,6 @@ cdef int hincrby(Keyspace keyspace, const request_t* request, const arg_t* words
     cdef size_t size
     cdef int64_t by, total = 0
     cdef char[INTEGER_CHARS] text
-    cdef int result
     if not read_integer(&words[2], &by) or not find_native(keyspace, request, words, HASH, False, <void**>&native):
         return 0
     if native != NULL and hash_get(native, words[1].data, words[1].size, &value, &size):
@@ -53,9 +52,8 @@ cdef int hincrby(Keyspace keyspace, const request_t* request, const arg_t* words
     if (by > 0 and total > INT64_MAX - by) or (by < 0 and total < INT64_MIN - by):
         return 0
     total += by
-    result = create(keyspace, request, words, HASH, <void**>&native)
-    if result <= 0:
-        return result
+    if native == NULL and create(keyspace, request, words, HASH, <void**>&native) < 0:
+        return -1
     if hash_put(native, words[1].data, words[1].size, text, write_integer(text, total)) < 0:
         return -1
     changed(keyspace, request, words)

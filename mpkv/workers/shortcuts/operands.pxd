@@ -53,7 +53,7 @@ cdef inline bint read_score(const arg_t* word, double* value) noexcept nogil:
 
 
 cdef inline bint is_word(const arg_t* word, const char* lower_case, size_t size) noexcept nogil:
-    """Whether a word is this keyword, in whatever case."""
+    """Whether a word is this keyword of letters, in whatever case."""
     cdef size_t i
     if word.size != size:
         return False
@@ -70,6 +70,13 @@ cdef inline bint read_ttl(const arg_t* word, int64_t unit_ms, int64_t* ms) noexc
         return False
     ms[0] = number * unit_ms
     return True
+
+
+cdef inline bint read_expiry(const arg_t* words, int64_t* ms) noexcept nogil:
+    """``EX seconds`` or ``PX milliseconds``, two words; False leaves them to the handler."""
+    if is_word(&words[0], b"ex", 2):
+        return read_ttl(&words[1], 1000, ms)
+    return is_word(&words[0], b"px", 2) and read_ttl(&words[1], 1, ms)
 
 
 # -- values

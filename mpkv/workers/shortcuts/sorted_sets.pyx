@@ -221,14 +221,17 @@ cdef int zrevrange(Keyspace keyspace, const request_t* request, const arg_t* wor
 cdef bint read_bound(const arg_t* word, double* score, bint* exclusive) noexcept nogil:
     """A score, an exclusive one, or an infinite one; False leaves the word to the handler."""
     cdef arg_t rest = word[0]
+    cdef arg_t digits
     exclusive[0] = word.size > 1 and word.data[0] == c"("
     if exclusive[0]:
         rest.data += 1
         rest.size -= 1
-    if is_word(&rest, b"-inf", 4):
-        score[0] = -INFINITY
-        return True
-    if is_word(&rest, b"+inf", 4) or is_word(&rest, b"inf", 3):
+    if rest.size == 4 and (rest.data[0] == c"-" or rest.data[0] == c"+"):
+        digits = arg_t(rest.data + 1, 3)
+        if is_word(&digits, b"inf", 3):
+            score[0] = -INFINITY if rest.data[0] == c"-" else INFINITY
+            return True
+    if is_word(&rest, b"inf", 3):
         score[0] = INFINITY
         return True
     return read_score(&rest, score)

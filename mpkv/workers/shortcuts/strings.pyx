@@ -9,7 +9,8 @@ from mpkv.types.allocator cimport settle
 from mpkv.wire cimport request_t
 from mpkv.workers.keyspace cimport STRING, Keyspace, entry_string, entry_t, entry_type
 from mpkv.workers.shortcuts.operands cimport (
-    AHEAD, emit_lone, fetch_keys, find, is_word, promised, protocol_of, read_integer, read_ttl,
+    AHEAD, emit_lone, fetch_keys, find, is_word, promised, protocol_of, read_expiry, read_integer,
+    read_ttl,
 )
 from mpkv.workers.shortcuts.table cimport enter
 
@@ -57,9 +58,7 @@ cdef bint read_set_options(
             return False
         elif is_word(&words[i], b"keepttl", 7):
             options.keeps_ttl = True
-        elif i + 1 < request.argc and (is_word(&words[i], b"ex", 2) or is_word(&words[i], b"px", 2)):
-            if not read_ttl(&words[i + 1], 1000 if words[i].data[0] | 0x20 == c"e" else 1, &ms):
-                return False
+        elif i + 1 < request.argc and read_expiry(&words[i], &ms):
             options.expire_at = keyspace.now_ms + ms
             i += 1
         else:
@@ -141,11 +140,7 @@ cdef int getex(Keyspace keyspace, const request_t* request, const arg_t* words, 
     cdef int64_t ms
     cdef entry_t* entry
     cdef int done
-    if request.argc != 3 or keyspace.effects_wanted:
-        return 0
-    if not is_word(&words[1], b"ex", 2) and not is_word(&words[1], b"px", 2):
-        return 0
-    if not read_ttl(&words[2], 1000 if words[1].data[0] | 0x20 == c"e" else 1, &ms):
+    if request.argc != 3 or keyspace.effects_wanted or not read_expiry(&words[1], &ms):
         return 0
     done = get(keyspace, request, words, out)
     if done != 1:
