@@ -43,7 +43,7 @@ PATTERNS = st.lists(st.sampled_from(b"aab*?[]^-\\cz"), max_size=10).map(bytes)
 TEXTS = st.lists(st.sampled_from(b"aabcz[]-^\\*"), max_size=8).map(bytes)
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=3000, deadline=None)
 @given(PATTERNS, TEXTS)
 def test_matches_as_the_definition_says(pattern, text):
     assert matches(pattern, text) == model(pattern, text)

@@ -214,7 +214,7 @@ class KeyspaceModel(RuleBasedStateMachine):
 
 
 TestKeyspaceModel = KeyspaceModel.TestCase
-TestKeyspaceModel.settings = settings(max_examples=40, stateful_step_count=50, deadline=None)
+TestKeyspaceModel.settings = settings(max_examples=60, stateful_step_count=60, deadline=None)
 
 
 # --- Tables
