@@ -121,6 +121,7 @@ cdef int add_note(Buffer* batch, size_t at, const note_t* note) noexcept nogil
 cdef int open_batch(const char* data, size_t size, batch_t* head) noexcept nogil
 cdef bytes clip_words(const arg_t* words, size_t argc)
 cdef bytes clip_request(const char* envelope, const area_t* pages)
+cdef list words_of(bytes envelope)
 cdef int next_request(
     const char** at, const char* end, request_t* head, arg_t** words, size_t* room, const area_t* pages
 ) noexcept nogil

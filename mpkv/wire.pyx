@@ -10,7 +10,7 @@ would be indexed by and that is none, whoever reads ends with a fault of ours. W
 it is not sent again.
 """
 
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.stdint cimport uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport free, realloc
 from libc.string cimport memcpy, memset
@@ -335,6 +335,20 @@ cdef bytes clip_request(const char* envelope, const area_t* pages):
         if head.kind == EXEC or next_request(&at, at + head.size, &head, &words, &room, pages) != 1:
             return clip_words(NULL, 0)
         return clip_words(words, head.argc)
+    finally:
+        free(words)
+
+
+cdef list words_of(bytes envelope):
+    """The words of a packed request of our own that has none in shared pages."""
+    cdef const char* at = PyBytes_AS_STRING(envelope)
+    cdef request_t head
+    cdef arg_t* words = NULL
+    cdef size_t room = 0, i
+    try:
+        if next_request(&at, at + PyBytes_GET_SIZE(envelope), &head, &words, &room, NULL) != 1:
+            raise ValueError("a malformed envelope")
+        return [PyBytes_FromStringAndSize(words[i].data, words[i].size) for i in range(head.argc)]
     finally:
         free(words)
 

@@ -31,6 +31,8 @@ cdef class IntentRing:
     cdef uint64_t begin(self, uint64_t number, const piece_t* pieces, size_t parts) except? 0
     # All parts have answered.
     cdef int finish(self, uint64_t handle) except -1
+    # The parts of a write under way, as it was put in: [(shard, envelope bytes)]; [] if they are in a file.
+    cdef list parts_of(self, uint64_t handle)
     cdef bint _is_passed(self, uint64_t at) noexcept
     cdef void _pass_closed(self) noexcept
     cdef uint64_t _place(self, uint64_t size) except? 0

@@ -158,6 +158,12 @@ cdef class IntentRing:
         self.open_count += 1
         return at + 1
 
+    cdef list parts_of(self, uint64_t handle):
+        cdef const record_t* record = <const record_t*>(self._base + (handle - 1) % self._room)
+        if handle == 0 or handle in self._moved or record.state == SPILLED:
+            return []
+        return _parts_behind(<const char*>record + sizeof(record_t), record.parts)
+
     cdef uint64_t _place(self, uint64_t size) except? 0:
         """Where a record of this size goes, in one piece: behind a filler if it does not fit before the end."""
         cdef uint64_t tail = self._header.tail
@@ -329,7 +335,6 @@ cdef class IntentRing:
     cdef bint _find(self, dict found, uint64_t handle, const char* data) except -1:
         """Add the write of a record; whether it is open and was not known."""
         cdef record_t record
-        cdef part_t part
         memcpy(&record, data, sizeof(record))
         if record.number in found:
             return False
@@ -341,12 +346,7 @@ cdef class IntentRing:
             data = PyBytes_AS_STRING(content)
         else:
             data += sizeof(record_t)
-        parts = []
-        for _ in range(record.parts):
-            memcpy(&part, data, sizeof(part))
-            parts.append((part.shard, PyBytes_FromStringAndSize(data + sizeof(part), part.size)))
-            data += sizeof(part) + padded(part.size)
-        found[record.number] = handle, record.number, parts
+        found[record.number] = handle, record.number, _parts_behind(data, record.parts)
         return True
 
     def _find_moved(self, dict found, uint64_t place, uint64_t number):
@@ -401,6 +401,17 @@ cdef class IntentRing:
     def _file_of(self, number: int) -> Path:
         """The file of several writes that were moved, of which the first has this number."""
         return self._folder / f"moved-{number}"
+
+
+cdef list _parts_behind(const char* data, uint32_t count):
+    """A record's payload: [(shard, envelope bytes)]."""
+    cdef part_t part
+    parts = []
+    for _ in range(count):
+        memcpy(&part, data, sizeof(part))
+        parts.append((part.shard, PyBytes_FromStringAndSize(data + sizeof(part), part.size)))
+        data += sizeof(part) + padded(part.size)
+    return parts
 
 
 cdef tuple _part_of(const piece_t* piece):

@@ -1,11 +1,11 @@
 # Replies on their way: who gets them, and how the parts of one command become one reply. See pending.pyx.
 
-from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
 from mpkv.buffer cimport Buffer
 from mpkv.frontend.intents cimport IntentRing
 from mpkv.shm.board cimport Block
-from mpkv.wire cimport note_t
+from mpkv.wire cimport SHOWN_WORDS, note_t
 
 
 cdef class Receiver:
@@ -35,7 +35,7 @@ cdef class Parts(Receiver):
     cdef bint lost
     cdef note_t slowest         # of the parts that have a note; zero: none has
     cdef int command            # number of the whole command
-    cdef object arguments       # its words, for a note
+    cdef object arguments       # its words, for a note; None: see `note`
     cdef IntentRing intents     # where the write stands, as `intent`; None: it stands nowhere
     cdef uint64_t intent
     cdef int part_came(self) except -1
@@ -53,7 +53,10 @@ cdef class Gather(Parts):
     cdef object request         # MERGE_PYTHON: words of the whole request
     cdef object words           # MERGE_PYTHON: words of each part
     cdef object merge
+    cdef size_t step            # words of a key
+    cdef uint8_t[SHOWN_WORDS] dealt     # the shards of its first keys: puts the words of its parts into their order
     cdef object merge_elsewhere     # MERGE_PYTHON: has another process merge: gather -> whether it does; None: none can
+    cdef list _words_written(self)
     cdef int _finish_here(self) except -1
     cdef int _deliver_whole(self, const char* data, size_t size) except -1
 

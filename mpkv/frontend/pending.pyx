@@ -11,13 +11,14 @@ What counts, adds and splices is done here; any other merge is the command's own
 large one is done by a worker, so that no other client waits for it; should that worker die, it is done here after all.
 """
 
+cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.string cimport memcpy, memset
 
 from mpkv.buffer cimport Buffer, buffer_append, buffer_free
 from mpkv.resp.decoder cimport skip_reply
 from mpkv.resp.encoder cimport emit_array, emit_integer, encode
-from mpkv.wire cimport ABORTED, REPLY, next_reply, note_of, note_t, reply_t
+from mpkv.wire cimport ABORTED, REPLY, SHOWN_WORDS, next_reply, note_of, note_t, reply_t, words_of
 
 from mpkv.errors import CommandError
 from mpkv.resp.decoder import decode
@@ -77,7 +78,7 @@ cdef class Parts(Receiver):
 
     cdef int pass_note(self) except -1:
         if self.slowest.ended_ns:
-            self.target.note(self.index, &self.slowest, self.command, self.arguments)
+            self.target.note(self.index, &self.slowest, self.command, self.arguments or ())
         return 0
 
     cdef int part_came(self) except -1:
@@ -110,8 +111,30 @@ cdef Gather gather_parts(
     return gather
 
 
+@cython.freelist(512)       # one comes and goes with every command over several shards
 cdef class Gather(Parts):
     """The parts of one scattered command. Made by `gather_parts`."""
+
+    cdef int note(self, uint64_t index, const note_t* note, int command, arguments) except -1:
+        # Hardly any command is slow: to put the words of each aside would cost as much as to send it. A write's stand
+        # with the intents until its last part has come
+        if self.arguments is None and self.intents is not None:
+            self.arguments = self._words_written()
+        return Parts.note(self, index, note, command, arguments)
+
+    cdef list _words_written(self):
+        """The words behind the name; only the first keys, which is all that is shown, stand in the request's order."""
+        cdef size_t key
+        cdef dict parts = {shard: words_of(envelope) for shard, envelope in self.intents.parts_of(self.intent)}
+        cdef size_t keys = sum(map(len, parts.values())) // self.step
+        words = []
+        for key in range(min(keys, <size_t>SHOWN_WORDS)):
+            part = <list>parts[self.dealt[key]]
+            words += part[: self.step]
+            del part[: self.step]
+        for part in parts.values():
+            words += part
+        return words
 
     cdef int deliver(self, uint64_t index, uint32_t kind, const char* data, size_t size) except -1:
         cdef size_t i

@@ -19,8 +19,8 @@ from mpkv.frontend.pending cimport (
 from mpkv.shm.board cimport EVENTLOOP_CYCLES, EVENTLOOP_NANOSECONDS, SCATTERED_COMMANDS, monotonic_ns
 from mpkv.sharding cimport SLOTS, key_slot, slot_shard
 from mpkv.wire cimport (
-    CONTROL, CONTROL_MERGE, EXEC, FLAG_FIRST, FLAG_NO_BLOCK, FLAG_PART, FLAG_RESP3, FLAG_WATCHED, REQUEST, begin_batch,
-    clip_words, pack_request, request_t,
+    CONTROL, CONTROL_MERGE, EXEC, FLAG_FIRST, FLAG_NO_BLOCK, FLAG_PART, FLAG_RESP3, FLAG_WATCHED, REQUEST, SHOWN_WORDS,
+    begin_batch, clip_words, pack_request, request_t,
 )
 from mpkv.buffer cimport Buffer, buffer_append, buffer_free
 
@@ -281,7 +281,10 @@ cdef class Router:
         gather = gather_parts(receiver, index, parts, 3 if resp3 else 2, info.merge, self.block, info.number)
         if info.merge == MERGE_PLACES:
             gather.places = _places(slots, keys, self.shards, count)
-        if self.notes_wanted:
+        gather.step = step
+        for key in range(min(keys, <size_t>SHOWN_WORDS)):
+            gather.dealt[key] = <uint8_t>slot_shard(slots[key], self.shards)
+        if self.notes_wanted and not (info.write and self.intents.enabled):
             gather.arguments = clip_words(argv + 1, argc - 1)       # no part holds them all
         self.block.add(SCATTERED_COMMANDS, 1)
         for key in range(keys):

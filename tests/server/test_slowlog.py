@@ -145,7 +145,18 @@ def test_a_command_over_all_shards_is_one_entry_with_all_its_words(client: redis
     (read,), (written,) = details(client, "MGET"), details(client, "MSET")
     assert read["command"] == ["MGET", *keys]
     assert written["command"][:3] == ["MSET", "key-0", "x" * 128 + "... (72 more bytes)"]
+    assert written["command"][1::2] == keys, "in the order of the request"
     assert {read["shard"], written["shard"]} <= set(range(logging.workers))
+
+
+@pytest.mark.parametrize("count", [15, 16, 17, 500])
+def test_a_long_write_over_all_shards_is_cut_as_one_on_a_shard(client: redis.Redis, count: int) -> None:
+    for tag in ("", "{one}"):
+        client.mset({f"{tag}key-{number}": str(number) for number in range(count)})
+        client.unlink(*[f"{tag}key-{number}" for number in range(count)])
+    for command in ("MSET", "UNLINK"):
+        spread, together = details(client, command)
+        assert spread["command"] == [word.replace("{one}", "") for word in together["command"]]
 
 
 def test_an_entry_says_which_client_database_and_shard(client: redis.Redis) -> None:
@@ -255,6 +266,24 @@ def test_what_waited_for_a_shard_that_died_is_logged_with_its_wait() -> None:
         (entry,) = details(client, "GET")
         assert entry["queue-us"] > WAITED_US / 4
         assert details(client, "MGET")[0]["command"] == ["MGET", "k", "l", "m", "n"]
+
+
+def test_a_read_that_nothing_was_to_be_logged_of_is_logged_by_its_name() -> None:
+    with (
+        leaving_nothing(2, slowlog_log_slower_than=-1, enable_debug_command="yes") as server,
+        connect(server) as client, connect(server) as sleeper, connect(server) as setter, ThreadPoolExecutor(3) as pool,
+    ):  # fmt: skip
+        shard = client.execute_command("DEBUG ROUTE", "GET", "k")[3][0]
+        pool.submit(sleeper.execute_command, "DEBUG", "SLEEP", "30", str(shard))
+        time.sleep(SLEEP_S / 4)
+        waiting = pool.submit(lambda: [client.mget("k", "l", "m", "n"), client.ping()])
+        time.sleep(SLEEP_S / 4)
+        setting = pool.submit(setter.config_set, "slowlog-log-slower-than", 0)
+        time.sleep(SLEEP_S / 4)
+        server.kill(role=f"worker {shard}")
+        assert waiting.result(SOON_S) == [[None] * 4, True]
+        assert setting.result(SOON_S)
+        assert details(client, "MGET")[0]["command"] == ["MGET"]
 
 
 @pytest.mark.parametrize("rings", ["yes", "no"])
