@@ -2,7 +2,7 @@
 
 Written here and not by prometheus_client, because that puts ``_total`` behind the name of every counter, and some of
 redis_exporter's counters have none; and because a scrape of many shards has thousands of samples. What does not change
-from scrape to scrape, all of a histogram's line but its number, is therefore made once.
+from scrape to scrape, all of a line but its number, is therefore made once.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
-#: Histograms whose lines are remembered: more than there are commands times shards on a large machine.
+#: Lines and histograms that are remembered: more than there are commands times shards on a large machine.
 _REMEMBERED: Final = 1 << 16
 
 _LABEL_ESCAPES: Final = str.maketrans({"\\": "\\\\", "\n": "\\n", '"': '\\"'})
@@ -25,37 +25,42 @@ class Metric(NamedTuple):
     name: str
     kind: str  #: counter, gauge, summary or histogram
     help: str
-    samples: Sequence[str]  #: whole lines, as `series` and `histogram_lines` write them
+    samples: Sequence[str]  #: whole lines; a histogram's are one text
 
 
 def series(name: str, labels: Mapping[str, str], value: float) -> str:
     """One line: ``name{label="value"} 1``."""
-    return f"{name}{_braces(labels.items())} {number(value)}"
+    return _beginning(name, tuple(labels.items())) + number(value)
 
 
-def histogram_lines(
+def histogram_text(
     name: str, labels: tuple[tuple[str, str], ...], bounds: tuple[float, ...], buckets: Sequence[int], total: float
-) -> Iterable[str]:
+) -> str:
     """The lines of one histogram.
 
     :param buckets: the count between two bounds each, and behind the last one
     :param total: the sum of all values
     """
-    counts = list(accumulate(buckets))
+    counts = tuple(accumulate(buckets))
     # The count is that of the buckets: they must agree, even when they are read while one is being written.
-    values = (*map(str, counts), str(counts[-1]), number(total))
-    return map("".join, zip(_histogram_beginnings(name, labels, bounds), values, strict=True))
+    return _histogram_form(name, labels, bounds) % (*counts, counts[-1], number(total))
 
 
 @lru_cache(maxsize=_REMEMBERED)
-def _histogram_beginnings(name: str, labels: tuple[tuple[str, str], ...], bounds: tuple[float, ...]) -> tuple[str, ...]:
-    """The lines of one histogram up to their numbers: buckets, count, sum."""
+def _beginning(name: str, labels: tuple[tuple[str, str], ...]) -> str:
+    """A line up to its number."""
+    return f"{name}{_braces(labels)} "
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _histogram_form(name: str, labels: tuple[tuple[str, str], ...], bounds: tuple[float, ...]) -> str:
+    """The lines of one histogram with places for their numbers: buckets, count, sum."""
     limits = (*map(number, bounds), "+Inf")
-    return (
-        *(f"{name}_bucket{_braces((*labels, ('le', limit)))} " for limit in limits),
-        f"{name}_count{_braces(labels)} ",
-        f"{name}_sum{_braces(labels)} ",
-    )
+    beginnings = [_beginning(f"{name}_bucket", (*labels, ("le", limit))) for limit in limits]
+    beginnings.append(_beginning(f"{name}_count", labels))
+    lines = [f"{beginning.replace('%', '%%')}%d" for beginning in beginnings]
+    lines.append(_beginning(f"{name}_sum", labels).replace("%", "%%") + "%s")
+    return "\n".join(lines)
 
 
 def _braces(labels: Iterable[tuple[str, str]]) -> str:
@@ -64,6 +69,8 @@ def _braces(labels: Iterable[tuple[str, str]]) -> str:
 
 
 def number(value: float) -> str:
+    if type(value) is int:
+        return str(value)
     if value in (float("inf"), float("-inf")):
         return "+Inf" if value > 0 else "-Inf"
     return str(int(value)) if value == int(value) else repr(float(value))

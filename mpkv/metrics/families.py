@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 
 from mpkv import REDIS_VERSION, __version__
 from mpkv.metrics.catalog import Value, instance_labels
-from mpkv.metrics.exposition import Metric, histogram_lines, series
+from mpkv.metrics.exposition import Metric, histogram_text, series
 from mpkv.metrics.source import WORKING, Reading, percentile_us
 from mpkv.shm.board import Block
 from mpkv.shm.layout import (
@@ -172,7 +172,7 @@ def _latencies(reading: Reading) -> Iterator[Metric]:
     name = "redis_commands_latencies_usec"
     samples: list[str] = []
     for command, (_, nanoseconds, _, _, buckets) in reading.commands.items():
-        samples += histogram_lines(name, (("cmd", command),), BUCKET_LABELS_US, buckets, nanoseconds // 1000)
+        samples.append(histogram_text(name, (("cmd", command),), BUCKET_LABELS_US, buckets, nanoseconds // 1000))
     yield Metric(name, "histogram", "Time of one execution in microseconds", samples)
 
 
@@ -274,7 +274,7 @@ def _histogram(prefix: str, histogram: Histogram, owners: list[Owner]) -> Metric
     for labels, block in owners:
         total, buckets = block.histogram(histogram.name)
         shown = [*buckets[: histogram.shown], sum(buckets[histogram.shown :])]
-        samples += histogram_lines(prefix + name, tuple(labels.items()), bounds, shown, total / per_unit)
+        samples.append(histogram_text(prefix + name, tuple(labels.items()), bounds, shown, total / per_unit))
     return Metric(prefix + name, "histogram", histogram.help, samples)
 
 
@@ -289,7 +289,7 @@ def _commands_by_shard(reading: Reading) -> Iterator[Metric]:
         for command, (count, nanoseconds, _, _, buckets) in block.commands().items():
             labels = (("cmd", command), ("shard", str(shard)))
             call_samples.append(series(calls, dict(labels), count))
-            latency_samples += histogram_lines(latency, labels, _LATENCY_BOUNDS_SECONDS, buckets, nanoseconds / 1e9)
+            latency_samples.append(histogram_text(latency, labels, _LATENCY_BOUNDS_SECONDS, buckets, nanoseconds / 1e9))
     yield Metric(calls, "counter", "Calls executed by one shard; of several parts the first counts", call_samples)
     yield Metric(latency, "histogram", "Time of one execution on one shard", latency_samples)
     name = "mpkv_frontend_commands_total"
@@ -304,7 +304,7 @@ def _sizes_by_shard(reading: Reading) -> Iterator[Metric]:
         for command, row in block.command_sizes().items():
             labels = (("cmd", command), ("shard", str(shard)))
             for into, name, total, buckets in zip(samples, names, row[::2], row[1::2], strict=True):
-                into.extend(histogram_lines(name, labels, SIZE_BOUNDS_BYTES, buckets, total))
+                into.append(histogram_text(name, labels, SIZE_BOUNDS_BYTES, buckets, total))
     yield Metric(names[0], "histogram", "Size of the arguments of one request, or of its part for a shard", samples[0])
     yield Metric(names[1], "histogram", "Size of the reply to one request, or of its part from a shard", samples[1])
 
