@@ -60,7 +60,8 @@ quick: $(BUILT) $(DEVELOPER)
 	$(PYTEST) -n $(JOBS) --dist loadfile $(QUICK) -k '$(QUICKLY)' $(ARGS)
 
 QUICK := tests/test_rules.py tests/resp tests/config tests/shm tests/types tests/commands tests/metrics tests/server/test_clients.py
-SLOW := Machine or any_sequence or as_the_definition or million or random or test_dashboards or test_alert_rules
+SLOW := Machine or any_sequence or as_the_definition or million or random or test_dashboards or test_alert_rules \
+	or however_they or scan_returns or of_fairness or descriptors_that or its_whole_list
 QUICKLY := not ($(SLOW) or four_workers or hiredis_reads or waits_no_longer or same_tag or redis_sees_the_same \
 	or shards_together or asyncio_subscribers)
 
