@@ -489,7 +489,7 @@ cdef class Connection(Receiver):
     cdef int lose(self, uint64_t index) except -1:
         """The worker died: whether the command was executed is not known, and the client learns that by the end of its
         connection."""
-        if not self.closed:
+        if not self.closed and not self.transport.is_closing():     # else it ends already, for another of its commands
             self.server.outcome_unknown(self)
         return 0
 

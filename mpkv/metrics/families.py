@@ -291,7 +291,7 @@ def _commands_by_shard(reading: Reading) -> Iterator[Metric]:
             call_samples.append(series(calls, dict(labels), count))
             latency_samples.append(histogram_text(latency, labels, _LATENCY_BOUNDS_SECONDS, buckets, nanoseconds / 1e9))
     yield Metric(calls, "counter", "Calls executed by one shard; of several parts the first counts", call_samples)
-    yield Metric(latency, "histogram", "Time of one execution on one shard", latency_samples)
+    yield Metric(latency, "histogram", "Time of one call on one shard; of several parts the first", latency_samples)
     name = "mpkv_frontend_commands_total"
     own = [series(name, {"cmd": command}, row[0]) for command, row in reading.board.frontend.commands().items()]
     yield Metric(name, "counter", "Calls executed by the frontend itself", own)

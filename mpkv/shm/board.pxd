@@ -303,10 +303,6 @@ cdef class Block:
         row.replies.sum += reply_bytes
         row.replies.buckets[size_bucket(reply_bytes)] += 1
 
-    # A further part of a call that is counted elsewhere takes time, and no more
-    cdef inline void record_time(self, int command, int64_t nanoseconds) noexcept nogil:
-        self.command_rows[command].nanoseconds += nanoseconds
-
     cdef inline void record_failure(self, int command) noexcept nogil:
         self.command_rows[command].failed += 1
 

@@ -435,14 +435,12 @@ cdef class Executor:
         return <const char*>(head + 1)
 
     cdef void _count(self, const request_t* head, int64_t elapsed_ns, const char* reply, size_t size) noexcept:
-        """Of several parts of a command the first counts as the call; the others only take time."""
+        """Of the parts of a command, which run side by side, the first counts as the call, with its time."""
         cdef bint failed = size > 0 and reply[0] == c"-" and not head.flags & FLAG_PART
         if failed:
             self.block.record_error(reply, size)
         if head.flags & FLAG_FIRST:
             self.block.record_command(head.counted_as, elapsed_ns, failed)
-        else:
-            self.block.record_time(head.counted_as, elapsed_ns)
         self.block.record_sizes(head.counted_as, self._words_size(head), size)
 
     cdef int64_t _words_size(self, const request_t* head) noexcept:

@@ -2,6 +2,7 @@
 
 import os
 import signal
+from contextlib import closing
 from types import SimpleNamespace
 
 import pytest
@@ -20,6 +21,7 @@ from tests.faults.token_load import (
     totals,
     wait_until,
 )  # fmt: skip
+from tests.helpers.reference import Connection
 
 
 def info(client: Client, section: str) -> str:
@@ -57,6 +59,20 @@ def test_the_numbers_go_on_when_all_workers_and_the_frontend_were_killed() -> No
         assert client.tokens() == {None}  # there is no snapshot to fall back to
         client.set_all(b"new")
         assert all(after > number for after, number in zip(last_numbers(client), before, strict=True))
+
+
+def test_a_client_that_loses_many_commands_is_closed_with_one_line_of_the_log() -> None:
+    with faulty_server() as server, closing(Connection(server.port)) as losing:
+        losing.call([b"RPUSH", key_on(1), *[b"element"] * 500_000])
+        # one batch: no reply leaves the worker before all have run
+        losing.send([[b"LPOS", key_on(1), b"another"]] * 400)
+        client = Client(server)
+        client.send("GET", key_on(1))
+        assert not client.answered_within(0.1)
+        kill(server, "worker 1")
+        with pytest.raises((EOFError, ConnectionError)):
+            losing.receive()
+        assert server.log().count("outcome is unknown") == 1
 
 
 def test_while_a_worker_is_away_the_others_serve_and_its_own_shard_says_so_or_waits() -> None:

@@ -181,6 +181,20 @@ def test_histograms_are_those_of_all_shards_and_agree_with_info(client: redis.Re
         assert counts[-1] == row["calls"]
 
 
+def test_the_time_of_calls_over_several_shards_is_within_their_histogram(client: redis.Redis) -> None:
+    keys = [f"key-{number}" for number in range(64)]
+    for _ in range(50):
+        client.execute_command("MSET", *(word for key in keys for word in (key, "v")))
+        client.execute_command("UNLINK", *keys)
+    usec = dict(re.findall(r"cmdstat_([^:]+):calls=50,usec=(\d+)", client.execute_command("INFO commandstats")))
+    for name in ("mset", "unlink"):
+        row = histograms(client, name)[name]
+        most = below = 0
+        for bound, count in row["histogram_usec"].items():
+            most, below = most + int(bound) * (count - below), count
+        assert int(usec[name]) <= most + row["calls"], "whole microseconds on both sides"
+
+
 def test_a_container_means_its_subcommands(client: redis.Redis) -> None:
     client.execute_command("CONFIG GET maxmemory")
     assert histograms(client, "config").keys() == {"config|get", "config|resetstat"}
