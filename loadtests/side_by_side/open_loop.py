@@ -32,8 +32,6 @@ TICK_S: Final = 0.0001
 _WARM_UP: Final = 0.1
 #: Answers that are so late mean that the server does not carry the load.
 _PATIENCE_S: Final = 3.0
-#: A load is carried if the last answer is there so long after its request was due: more is a queue that has grown.
-_DRAIN_S: Final = 0.05
 _DIFFERENT_REQUESTS: Final = 20_000
 
 _OK: Final = b"+OK\r\n"
@@ -47,16 +45,16 @@ _FAILURES: Final[dict[int, str]] = {
 
 @dataclass(frozen=True)
 class Latencies:
-    """What each answer took, in ascending order; `rate` is how many came in a second, `stolen` the share of CPU time
-    that the hypervisor took.
+    """What each answer took, in ascending order; `rate` is how many came in a second, `carried` its share of how many
+    were to come, 0 if the server was given up, and `stolen` the share of CPU time that the hypervisor took.
 
-    If the load was not carried the times are those of a growing queue, and say nothing of the server's.
+    If a load is not carried the times are those of a growing queue, and say nothing of the server's.
     """
 
     taken_s: Sequence[float]
     rate: float
     stolen: float
-    carried: bool
+    carried: float
 
     @property
     def p50_ms(self) -> float:
@@ -97,7 +95,7 @@ def run(
         raise RuntimeError(f"{server.name}: {_FAILURES[ended]}")
     rate = answers / elapsed_s
     stolen = (after.stolen - before.stolen) / max(1, after.total - before.total)
-    carried = ended == pacer.Ended.ANSWERED and elapsed_s <= seconds + _DRAIN_S
+    carried = rate * seconds / len(taken) if ended == pacer.Ended.ANSWERED else 0.0
     return Latencies(sorted(taken[int(len(taken) * _WARM_UP) : answers]), rate, stolen, carried)
 
 

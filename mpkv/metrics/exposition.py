@@ -56,10 +56,10 @@ def _beginning(name: str, labels: tuple[tuple[str, str], ...]) -> str:
 def _histogram_form(name: str, labels: tuple[tuple[str, str], ...], bounds: tuple[float, ...]) -> str:
     """The lines of one histogram with places for their numbers: buckets, count, sum."""
     limits = (*map(number, bounds), "+Inf")
-    beginnings = [_beginning(f"{name}_bucket", (*labels, ("le", limit))) for limit in limits]
-    beginnings.append(_beginning(f"{name}_count", labels))
+    beginnings = [f"{name}_bucket{_braces((*labels, ('le', limit)))} " for limit in limits]
+    beginnings.append(f"{name}_count{_braces(labels)} ")
     lines = [f"{beginning.replace('%', '%%')}%d" for beginning in beginnings]
-    lines.append(_beginning(f"{name}_sum", labels).replace("%", "%%") + "%s")
+    lines.append(f"{name}_sum{_braces(labels)} ".replace("%", "%%") + "%s")
     return "\n".join(lines)
 
 
