@@ -16,6 +16,7 @@ cdef class IntentRing:
     cdef char* _base
     cdef header_t* _header
     cdef uint64_t _room
+    cdef uint64_t _small_round
     cdef object _folder
     cdef dict _moved                     # handle -> (file, the payload's file if it has its own): no longer in the ring
     cdef bint _reserved                  # the next write's payload has its room on the disk
@@ -36,5 +37,6 @@ cdef class IntentRing:
     cdef bint _is_passed(self, uint64_t at) noexcept
     cdef void _pass_closed(self) noexcept
     cdef uint64_t _place(self, uint64_t size) except? 0
+    cdef bint _may_go_round(self, uint64_t to_end, uint64_t size) noexcept
     cdef uint64_t _stand_for(self, uint64_t number, uint32_t parts) except? 0
     cdef bint _find(self, dict found, uint64_t handle, const char* data) except -1

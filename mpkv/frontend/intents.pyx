@@ -7,7 +7,9 @@ executed is sent again.
 
 Layout of the area: `head` and `tail` (offsets that only grow), then a ring of records. A record is published by moving
 `tail` after it is whole; it is dropped by moving `head` over it when it and all before it are closed. One writer, the
-frontend; one reader, its successor. A record that does not fit before the end of the ring is preceded by a filler.
+frontend; one reader, its successor. A record that does not fit before the end of the ring is preceded by a filler. As
+long as little is under way, which is the rule, the end is not waited for: then the same megabyte is written again and
+again, and stays in the processor's caches.
 
 Two things would fill the ring. A write whose payload would take more than a quarter of it goes into a file of its own
 in the runtime folder, and its record names the file; the room on the disk is taken before the write is given a number,
@@ -56,6 +58,7 @@ cdef enum:
 
 cdef enum:
     HEADERS_BYTES = 4096    # kept free for records without payload, which make room
+    SMALL_ROUND = 1 << 20   # bytes of the area that are gone round in while little is under way
 
 cdef uint64_t MOVED_HANDLE = <uint64_t>1 << 63      # of a write that a predecessor moved: and its number
 
@@ -85,6 +88,7 @@ cdef class IntentRing:
         self._header = <header_t*>&view[0]
         self._base = <char*>&view[0] + 64
         self._room = (view.shape[0] - 64) & ~<uint64_t>7
+        self._small_round = min(<uint64_t>SMALL_ROUND, self._room // 4)
         self._folder = Path(folder)
         self._moved = {}
         self.enabled = enabled
@@ -106,9 +110,10 @@ cdef class IntentRing:
 
     cdef bint _is_passed(self, uint64_t at) noexcept:
         """Whether `head` may move over what stands here."""
-        cdef record_t* record = <record_t*>(self._base + at % self._room)
+        cdef uint64_t place = at % self._room
+        cdef record_t* record = <record_t*>(self._base + place)
         # a filler may be too short to carry a state: it is what reaches exactly to the end
-        if self._room - at % self._room < sizeof(record_t):
+        if self._room - place < sizeof(record_t):
             return True
         return record.state == CLOSED or record.state == FILLER
 
@@ -165,21 +170,33 @@ cdef class IntentRing:
         return _parts_behind(<const char*>record + sizeof(record_t), record.parts)
 
     cdef uint64_t _place(self, uint64_t size) except? 0:
-        """Where a record of this size goes, in one piece: behind a filler if it does not fit before the end."""
+        """Where a record of this size goes, in one piece: behind a filler if it does not fit before the end, or if the
+        round ends here."""
         cdef uint64_t tail = self._header.tail
-        cdef uint64_t to_end = self._room - tail % self._room
+        cdef uint64_t place = tail % self._room
+        cdef uint64_t to_end = self._room - place
         cdef record_t* record
         if tail - self._header.head + size + (to_end if to_end < size else 0) > self._room:
             raise RuntimeError("the intent ring is full: room in it is asked for before a write is given a number")
-        if to_end < size:
-            record = <record_t*>(self._base + tail % self._room)
+        if to_end < size or (place >= self._small_round and self._may_go_round(to_end, size)):
+            record = <record_t*>(self._base + place)
             record.size = to_end
             if to_end >= sizeof(record_t):
                 record.state = FILLER
             settle_writes()
             tail += to_end
             self._header.tail = tail
+            self._pass_closed()
         return tail
+
+    cdef bint _may_go_round(self, uint64_t to_end, uint64_t size) noexcept:
+        """Whether to begin again before the end of the area: what is left of it is lost until `head` has followed, so
+        not while a write stays where it is, or what comes next would wait for it."""
+        cdef uint64_t used = self._header.tail - self._header.head
+        return (
+            2 * used <= self._small_round and not self._moved
+            and used + to_end + 2 * size + HEADERS_BYTES <= self._room
+        )
 
     cdef int finish(self, uint64_t handle) except -1:
         cdef record_t* record
@@ -196,10 +213,13 @@ cdef class IntentRing:
         record.state = CLOSED
         if spilled:
             self._payload_of(record.number).unlink(missing_ok=True)
-        self._pass_closed()
+        if self._header.head == handle - 1:         # else an older one is still open
+            self._header.head += record.size
+            self._pass_closed()
         return 0
 
     cdef void _pass_closed(self) noexcept:
+        """Drop what is closed, up to the oldest write that is open: `head` never stays on anything else."""
         while self._header.head != self._header.tail and self._is_passed(self._header.head):
             self._header.head += (<record_t*>(self._base + self._header.head % self._room)).size
 
@@ -276,6 +296,7 @@ cdef class IntentRing:
             record = <record_t*>(self._base + (<uint64_t>file.place - 1) % self._room)
             file.place = self._stand_for(record.number, record.parts)
         self._header.head = at
+        self._pass_closed()
         return len(records)
 
     def _move(self, list places, list records) -> None:

@@ -34,6 +34,7 @@ def test_what_is_open_is_found_by_a_successor_whole_and_in_order(
         elif open_writes:
             closed = min(open_writes) if oldest else max(open_writes)
             ring.close(open_writes.pop(closed)[0])
+        assert open_writes or ring.open_bytes == 0
         found = IntentRing(area, folder).unfinished()
         assert [(number, parts) for _, number, parts in found] == [
             (number, parts) for number, (_, parts) in sorted(open_writes.items())
@@ -109,6 +110,47 @@ def test_a_write_that_waits_for_ever_does_not_keep_the_others_from_going_round_t
         ring.close(ring.open(number, parts_of(number, [500, 500])))
     ring.close(stuck)
     assert ring.open_bytes == 0
+
+
+def test_an_empty_ring_is_empty_wherever_its_last_write_stood(tmp_path: Path) -> None:
+    ring = IntentRing(memoryview(bytearray(AREA_BYTES)), tmp_path)
+    for number in range(1, 2000):
+        ring.close(ring.open(number, parts_of(number, [number % 700, 10])))
+        assert ring.open_bytes == 0, f"after number {number}"
+
+
+@pytest.mark.parametrize("size", range(900, 1100, 8))
+def test_a_relieved_ring_is_empty_when_all_is_closed(size: int, tmp_path: Path) -> None:
+    ring = IntentRing(memoryview(bytearray(AREA_BYTES)), tmp_path)
+    for first in range(1, 1000, 10):
+        handles = [ring.open(number, parts_of(number, [size])) for number in range(first, first + 10)]
+        assert ring.relieve(first + 10)
+        for handle in handles:
+            ring.close(handle)
+        assert ring.open_bytes == 0
+
+
+def test_a_few_writes_under_way_go_round_in_a_quarter_of_the_area(tmp_path: Path) -> None:
+    area = memoryview(bytearray(1 << 16))
+    ring = IntentRing(area, tmp_path)
+    under_way: list[int] = []
+    for number in range(1, 1000):
+        under_way.append(ring.open(number, parts_of(number, [300, 400])))
+        if len(under_way) > 8:
+            ring.close(under_way.pop(0))
+    assert not any(area[(1 << 14) + 2000 :])
+    assert [number for _, number, _ in IntentRing(area, tmp_path).unfinished()] == list(range(992, 1000))
+
+
+def test_a_write_that_stays_leaves_all_of_the_area_to_the_others(tmp_path: Path) -> None:
+    area = memoryview(bytearray(1 << 16))
+    ring = IntentRing(area, tmp_path)
+    ring.open(1, parts_of(1, [300, 400]))
+    taken = 0
+    while ring.has_room(1000, 2):
+        taken += 1000
+        ring.close(ring.open(1 + taken, parts_of(1 + taken, [500, 500])))
+    assert taken > 50_000
 
 
 def test_relieving_a_ring_that_has_room_does_nothing(tmp_path: Path) -> None:
