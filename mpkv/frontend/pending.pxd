@@ -58,6 +58,7 @@ cdef class Gather(Parts):
     cdef object merge_elsewhere     # MERGE_PYTHON: has another process merge: gather -> whether it does; None: none can
     cdef list _words_written(self)
     cdef int _finish_here(self) except -1
+    cdef int _put_aside(self) except -1
     cdef int _deliver_whole(self, const char* data, size_t size) except -1
 
 

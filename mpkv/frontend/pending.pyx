@@ -11,8 +11,8 @@ What counts, adds and splices is done here; any other merge is the command's own
 large one is done by a worker, so that no other client waits for it; should that worker die, it is done here after all.
 """
 
-cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.list cimport PyList_GET_SIZE
 from libc.string cimport memcpy, memset
 
 from mpkv.buffer cimport Buffer, buffer_append, buffer_free
@@ -26,6 +26,7 @@ from mpkv.resp.replies import NULL_ARRAY, Raw
 
 cdef enum:
     MERGED_HERE = 64 * 1024         # bytes of replies up to which a merge is done in the event loop
+    SPARE_GATHERS = 512
 
 
 class LinkFault(Exception):
@@ -95,10 +96,18 @@ cdef class Parts(Receiver):
         raise NotImplementedError
 
 
+# Gathers to be used again: one comes and goes with every command over several shards
+cdef list _spare = []
+
+
 cdef Gather gather_parts(
     Receiver target, uint64_t index, int parts, int protocol, int mode, Block block, int command
 ):
-    cdef Gather gather = Gather.__new__(Gather)
+    cdef Gather gather
+    if _spare:
+        gather = <Gather>_spare.pop()
+    else:
+        gather = Gather.__new__(Gather)
     gather.target = target
     gather.index = index
     gather.left = parts
@@ -111,7 +120,6 @@ cdef Gather gather_parts(
     return gather
 
 
-@cython.freelist(512)       # one comes and goes with every command over several shards
 cdef class Gather(Parts):
     """The parts of one scattered command. Made by `gather_parts`."""
 
@@ -159,7 +167,19 @@ cdef class Gather(Parts):
             self.merge_elsewhere(self)
         ):
             return 0
-        return self._finish_here()
+        self._finish_here()
+        if self.mode == MERGE_OK or self.mode == MERGE_SUM:
+            self._put_aside()
+        return 0
+
+    cdef int _put_aside(self) except -1:
+        """All parts have come, so no link will return to it: keep it for another command."""
+        self.target = self.intents = self.arguments = None
+        self.total = 0
+        memset(&self.slowest, 0, sizeof(self.slowest))
+        if PyList_GET_SIZE(_spare) < SPARE_GATHERS:
+            _spare.append(self)
+        return 0
 
     cdef int _finish_here(self) except -1:
         cdef Buffer out

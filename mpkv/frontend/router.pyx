@@ -325,6 +325,10 @@ cdef class Router:
         if self.memory.limit and info.needs_memory and self.memory.note_write(total + keys * LEAST_ENTRY):
             self._look_at_memory()
         self.schedule_flush()
+        for part in range(parts):       # not before now: a write stands with the intents before a part of it goes
+            link = <Link>self.link_pointers[pieces[part].shard]
+            if link.is_full():
+                link.flush()
         return ROUTED
 
     cdef int _intend(self, Parts waiting, const piece_t* pieces, size_t parts) except -1:
