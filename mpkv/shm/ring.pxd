@@ -21,6 +21,7 @@ cdef class Ring:
     cdef uint64_t room
     cdef readonly uint64_t most     # the largest message
 
+    cdef uint64_t of_generation(self) noexcept nogil
     cdef bint publish(self, const char* message, size_t size) noexcept nogil    # False: there is no room
     cdef bint must_wake(self) noexcept nogil                    # after publishing: the consumer sleeps
     cdef void ring_bell(self) noexcept nogil                    # after publishing, where the consumer uses `sleep`

@@ -66,6 +66,9 @@ cdef class Ring:
         # Half of it, so that in an empty ring there is always room, filler included
         self.most = self.room // 2 - 16
 
+    cdef uint64_t of_generation(self) noexcept nogil:
+        return ring_load(&self.header.generation)
+
     # -- the producer --------------------------------------------------------------------------------------------------
 
     cdef bint publish(self, const char* message, size_t size) noexcept nogil:
@@ -147,7 +150,7 @@ cdef class Ring:
 
     @property
     def generation(self) -> int:
-        return ring_load(&self.header.generation)
+        return self.of_generation()
 
     def put(self, bytes message not None) -> bool:
         """Publish a message of at most `most` bytes; False when there is no room."""

@@ -61,10 +61,11 @@ cdef class WorkerLink:
 
     cdef Ring _requests, _replies       # None: everything goes through ZeroMQ
     cdef int _frontend_bell
-    cdef object _generation             # of the rings, as far as they are this link's
+    cdef uint64_t _generation           # of the rings, as far as they are this link's
     cdef object _leftovers              # of the rings
     cdef object _unsent
-    cdef object _context, _socket, _old
+    cdef object _context, _socket
+    cdef list _old
     cdef double _since                  # when the link of this epoch was opened
     cdef bint _ignore_epoch
     cdef int _timeout_ms
@@ -86,7 +87,7 @@ cdef class WorkerLink:
     def listen(self, str endpoint not None, uint32_t epoch, incarnation=0) -> None:
         """Open a fresh endpoint for the frontend of this epoch; from now on no other is listened to."""
         if self._requests is not None:
-            if self._requests.generation == self._generation:
+            if self._requests.of_generation() == self._generation:
                 while (left := self._requests.take()) is not None:
                     if left is False:
                         self._requests.drop_marker()
@@ -109,7 +110,7 @@ cdef class WorkerLink:
     def receive(self, int timeout_ms) -> bytes | None:
         """The next batch to execute; None when none came in time, or one that is of the past."""
         cdef bytes batch
-        if (self._old or self._leftovers) and self.received and time.monotonic() - self._since > LEFTOVERS_AFTER_S:
+        if self.received and (self._old or self._leftovers) and time.monotonic() - self._since > LEFTOVERS_AFTER_S:
             leftover = self._read_old()
             if leftover is not None and self._is_current(leftover):
                 return leftover
@@ -136,7 +137,7 @@ cdef class WorkerLink:
         cdef size_t size
         cdef int found
         cdef bint waited = False
-        if self._requests.generation != self._generation:
+        if self._requests.of_generation() != self._generation:
             time.sleep(WAIT_FOR_FRONTEND_S)
             return None
         while True:
@@ -188,7 +189,7 @@ cdef class WorkerLink:
     cdef bint _send_unsent(self) except -1:
         """Put what waits into the ring, as far as there is room; whether that was all."""
         cdef bytes batch
-        if self._replies.generation != self._generation:  # of a frontend that is gone, or has not begun
+        if self._replies.of_generation() != self._generation:  # of a frontend that is gone, or has not begun
             self._unsent.clear()
             return True
         while self._unsent:

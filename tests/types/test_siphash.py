@@ -1,5 +1,6 @@
 """SipHash-1-3 against CPython's own, which hashes bytes with the same function."""
 
+import os
 import subprocess
 import sys
 
@@ -30,7 +31,7 @@ def cpython_key(hash_seed: int) -> bytes:
 
 def compare(hash_seed: int, key: bytes) -> int:
     command = [sys.executable, "-c", COMPARE, key.hex()]
-    environment = {"PYTHONHASHSEED": str(hash_seed), "PYTHONPATH": ":".join(sys.path)}
+    environment = os.environ | {"PYTHONHASHSEED": str(hash_seed), "PYTHONPATH": ":".join(sys.path)}
     return subprocess.run(command, env=environment, capture_output=True, check=False).returncode
 
 
