@@ -83,6 +83,7 @@ cdef class Connection(Receiver):
     cdef void _free_input(self) noexcept
     cdef int _emit(self, const char* data, size_t size) except -1
     cdef int _put_aside(self, uint64_t index, const char* data, size_t size) except -1
+    cdef int _take_stashed(self) except -1
     cdef int _after_reply(self) except -1
     cdef int _answer(self, const char* data, size_t size) except -1
     cdef bint _is_over_its_share(self) noexcept

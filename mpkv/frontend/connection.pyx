@@ -549,7 +549,7 @@ cdef class Connection(Receiver):
             self.server.output_backed_up(self)
         return 0
 
-    def _take_stashed(self):
+    cdef int _take_stashed(self) except -1:
         """Let the replies leave whose turn has come."""
         cdef stash_t* slot = &self.stash[self.next_out & (self.stash_room - 1)]
         while slot.ready:
@@ -562,6 +562,7 @@ cdef class Connection(Receiver):
             slot = &self.stash[self.next_out & (self.stash_room - 1)]
         if self.next_out == self.next_in and self.stash_room > 64:
             self._drop_stash()
+        return 0
 
     cdef int _after_reply(self) except -1:
         cdef uint64_t outstanding

@@ -1,6 +1,6 @@
 # Writes with several parts that are under way, in the shared segment. See intents.pyx.
 
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 cdef struct header_t:
     uint64_t head
@@ -18,6 +18,8 @@ cdef class IntentRing:
     cdef uint64_t _room
     cdef uint64_t _small_round
     cdef object _folder
+    # Records behind `head` that it may move over, at most: while there are none, nothing is looked at but what is closed
+    cdef int64_t _passable
     cdef dict _moved                     # handle -> (file, the payload's file if it has its own): no longer in the ring
     cdef bint _reserved                  # the next write's payload has its room on the disk
     cdef readonly bint enabled

@@ -21,7 +21,7 @@ costs a look at their number and nothing else.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
 from mpkv.buffer cimport Buffer
@@ -60,6 +60,8 @@ cdef enum:
     HEADERS_BYTES = 4096    # kept free for records without payload, which make room
     SMALL_ROUND = 1 << 20   # bytes of the area that are gone round in while little is under way
 
+cdef int64_t UNKNOWN = <int64_t>1 << 62             # of what a predecessor left
+
 cdef uint64_t MOVED_HANDLE = <uint64_t>1 << 63      # of a write that a predecessor moved: and its number
 
 #: Room on the disk for the next payload that the ring does not take.
@@ -91,6 +93,7 @@ cdef class IntentRing:
         self._small_round = min(<uint64_t>SMALL_ROUND, self._room // 4)
         self._folder = Path(folder)
         self._moved = {}
+        self._passable = 0 if self._header.head == self._header.tail else UNKNOWN
         self.enabled = enabled
 
     @property
@@ -186,6 +189,7 @@ cdef class IntentRing:
             settle_writes()
             tail += to_end
             self._header.tail = tail
+            self._passable += 1
             self._pass_closed()
         return tail
 
@@ -213,8 +217,11 @@ cdef class IntentRing:
         record.state = CLOSED
         if spilled:
             self._payload_of(record.number).unlink(missing_ok=True)
-        if self._header.head == handle - 1:         # else an older one is still open
-            self._header.head += record.size
+        if self._header.head != handle - 1:         # an older one is still open
+            self._passable += 1
+            return 0
+        self._header.head += record.size
+        if self._passable:
             self._pass_closed()
         return 0
 
@@ -222,6 +229,9 @@ cdef class IntentRing:
         """Drop what is closed, up to the oldest write that is open: `head` never stays on anything else."""
         while self._header.head != self._header.tail and self._is_passed(self._header.head):
             self._header.head += (<record_t*>(self._base + self._header.head % self._room)).size
+            self._passable -= 1
+        if self._header.head == self._header.tail:
+            self._passable = 0
 
     def _finish_moved(self, uint64_t handle) -> None:
         file, payload = self._moved.pop(handle)
@@ -231,6 +241,7 @@ cdef class IntentRing:
         if not file.left:
             (<record_t*>(self._base + (<uint64_t>file.place - 1) % self._room)).state = CLOSED
             file.path.unlink(missing_ok=True)
+            self._passable += 1
             self._pass_closed()
 
     def has_room(self, size_bytes: int, parts: int) -> bool:

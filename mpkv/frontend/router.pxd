@@ -29,6 +29,11 @@ cdef struct info_t:
     bint write
     bint needs_memory
 
+cdef struct deal_t:             # where a key of a command goes
+    uint16_t slot
+    uint16_t shard
+    uint32_t place              # among the keys that go to that shard
+
 cdef class Router:
     cdef info_t* infos
     cdef uint16_t* lookup_table
@@ -72,7 +77,7 @@ cdef class Router:
     ) except -1
     cdef int _scatter(
         self, Receiver receiver, uint64_t index, uint64_t client, int database, bint resp3, const info_t* info,
-        const arg_t* argv, size_t argc, const uint16_t* slots, size_t keys
+        const arg_t* argv, size_t argc, const deal_t* deals, size_t keys, const uint32_t* count
     ) except -1
     cdef int _intend(self, Parts waiting, const piece_t* pieces, size_t parts) except -1
     cdef bint _may_hold(self) except -1

@@ -167,37 +167,45 @@ cdef class Router:
         cdef request_t head
         cdef Link link
         cdef unsigned slot, shard
+        cdef unsigned shards = self.shards
         cdef size_t keys, key
         cdef const arg_t* word
-        cdef bint many = False
         cdef int last = info.last if info.last >= 0 else <int>argc + info.last
-        cdef uint16_t[STACK_WORDS] few
-        cdef uint16_t* slots = few
+        cdef uint32_t[MOST_SHARDS] count        # keys of each shard
+        cdef deal_t[STACK_WORDS] few
+        cdef deal_t* deals = few
         if info.first > last or <size_t>last >= argc:
             return GENERAL
         if self.hold and (info.write or self.hold > 1):
             return GENERAL
         if self.memory.is_full and info.needs_memory:
             return GENERAL
-        slot = key_slot(argv[info.first].data, argv[info.first].size)
-        shard = slot_shard(slot, self.shards)
-        if last > info.first and self.shards > 1:
+        word = argv + info.first
+        if last > info.first and shards > 1:
+            if shards > MOST_SHARDS:
+                return GENERAL
             keys = <size_t>(last - info.first) // info.step + 1
             if keys > STACK_WORDS:
-                slots = <uint16_t*>malloc(keys * sizeof(uint16_t))
-                if slots == NULL:
+                deals = <deal_t*>malloc(keys * sizeof(deal_t))
+                if deals == NULL:
                     raise MemoryError
             try:
-                word = argv + info.first
+                memset(count, 0, shards * sizeof(count[0]))
                 for key in range(keys):
-                    slots[key] = key_slot(word.data, word.size)
+                    slot = key_slot(word.data, word.size)
+                    shard = slot_shard(slot, shards)
+                    deals[key] = deal_t(slot, shard, count[shard])
+                    count[shard] += 1
                     word += info.step
-                    many |= slot_shard(slots[key], self.shards) != shard
-                if many:
-                    return self._scatter(receiver, index, client, database, resp3, info, argv, argc, slots, keys)
+                if count[shard] != keys:
+                    return self._scatter(receiver, index, client, database, resp3, info, argv, argc, deals, keys, count)
+                slot = deals[0].slot
             finally:
-                if slots != few:
-                    free(slots)
+                if deals != few:
+                    free(deals)
+        else:
+            slot = key_slot(word.data, word.size)
+            shard = slot_shard(slot, shards)
         link = <Link>self.link_pointers[shard]
         if not link.up:
             return GENERAL
@@ -231,34 +239,30 @@ cdef class Router:
 
     cdef int _scatter(
         self, Receiver receiver, uint64_t index, uint64_t client, int database, bint resp3, const info_t* info,
-        const arg_t* argv, size_t argc, const uint16_t* slots, size_t keys
+        const arg_t* argv, size_t argc, const deal_t* deals, size_t keys, const uint32_t* count
     ) except -1:
         """Several shards, a compiled merge: MSET MGET DEL UNLINK EXISTS TOUCH and their like.
 
-        :param slots: of each key
+        :param deals: where each key goes; :param count: keys of each shard
         """
         cdef arg_t[STACK_WORDS] few
         cdef arg_t* words = few
         cdef request_t head
         cdef Link link, last_link
         cdef Gather gather
-        cdef int shard, last_shard = 0, parts = 0, part = 0
+        cdef int shard, last_shard = 0, parts = 0, part = 0, shards = self.shards
         cdef size_t key, total = 0, i, at
         cdef size_t step = info.step
-        cdef uint32_t[MOST_SHARDS] count        # keys of each shard …
-        cdef size_t[MOST_SHARDS] end            # … and where their words end among all, ordered by shard
-        cdef uint16_t[MOST_SHARDS] first_slot
+        cdef size_t[MOST_SHARDS] begin          # where the words of each shard begin among all, ordered by shard
+        cdef uint16_t[MOST_SHARDS] a_slot
         cdef piece_t[MOST_SHARDS] pieces
-        if info.merge == MERGE_PYTHON or info.first != 1 or self.shards > MOST_SHARDS or argc != 1 + keys * step:
+        if info.merge == MERGE_PYTHON or info.first != 1 or argc != 1 + keys * step:
             return GENERAL
-        memset(count, 0, self.shards * sizeof(count[0]))
-        for key in range(keys):
-            count[slot_shard(slots[key], self.shards)] += 1
         for i in range(argc):
             total += argv[i].size
         at = 0
-        for shard in range(self.shards):
-            end[shard] = at
+        for shard in range(shards):
+            begin[shard] = at
             at += count[shard] * step
             if count[shard]:
                 last_shard = shard
@@ -280,20 +284,19 @@ cdef class Router:
         self.number += 1
         gather = gather_parts(receiver, index, parts, 3 if resp3 else 2, info.merge, self.block, info.number)
         if info.merge == MERGE_PLACES:
-            gather.places = _places(slots, keys, self.shards, count)
+            gather.places = _places(deals, keys, shards, count)
         gather.step = step
-        for key in range(min(keys, <size_t>SHOWN_WORDS)):
-            gather.dealt[key] = <uint8_t>slot_shard(slots[key], self.shards)
         if self.notes_wanted and not (info.write and self.intents.enabled):
             gather.arguments = clip_words(argv + 1, argc - 1)       # no part holds them all
         self.block.add(SCATTERED_COMMANDS, 1)
         for key in range(keys):
-            shard = slot_shard(slots[key], self.shards)
-            at = end[shard]
-            first_slot[shard] = slots[key]
+            shard = deals[key].shard
+            if key < SHOWN_WORDS:
+                gather.dealt[key] = <uint8_t>shard
+            at = begin[shard] + deals[key].place * step
+            a_slot[shard] = deals[key].slot
             for i in range(step):
                 words[at + i] = argv[1 + key * step + i]
-            end[shard] = at + step
         memset(&head, 0, sizeof(head))
         head.kind = REQUEST
         head.command = info.number
@@ -303,16 +306,16 @@ cdef class Router:
         head.parts = parts
         head.counted_as = info.number
         head.queued_us = self.turn_stamp
-        for shard in range(self.shards):
+        for shard in range(shards):
             if not count[shard]:
                 continue
             link = <Link>self.link_pointers[shard]
             last_link = <Link>self.link_pointers[last_shard] if shard != last_shard else None
             head.argc = count[shard] * step
-            head.slot = first_slot[shard]
+            head.slot = a_slot[shard]
             head.flags = FLAG_PART | (FLAG_FIRST if part == 0 else 0) | (FLAG_RESP3 if resp3 else 0)
             i = link.out.size
-            link.pack(gather, part, &head, words + end[shard] - head.argc, last_link)
+            link.pack(gather, part, &head, words + begin[shard], last_link)
             # each part goes into another link's batch, so this stays where it is until all are packed
             pieces[part].shard = shard
             pieces[part].envelope = link.out.data + i
@@ -712,13 +715,13 @@ def is_whole(spec, shards) -> bool:
     return len(shards) == 1 and not (across is not None and across.everywhere and across.part is not None)
 
 
-cdef list _places(const uint16_t* slots, size_t keys, int shards, const uint32_t* count):
+cdef list _places(const deal_t* deals, size_t keys, int shards, const uint32_t* count):
     """For each part of a scattered command, in the order of shards, the places of its keys in the request."""
     cdef size_t key
     cdef int shard
     cdef list of_shard = [[] if count[shard] else None for shard in range(shards)]
     for key in range(keys):
-        (<list>of_shard[slot_shard(slots[key], shards)]).append(key)
+        (<list>of_shard[deals[key].shard]).append(key)
     return [places for places in of_shard if places]
 
 

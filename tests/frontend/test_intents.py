@@ -130,6 +130,15 @@ def test_a_relieved_ring_is_empty_when_all_is_closed(size: int, tmp_path: Path) 
         assert ring.open_bytes == 0
 
 
+def test_what_stands_for_moved_writes_is_passed_whichever_is_closed_first(tmp_path: Path) -> None:
+    ring = IntentRing(memoryview(bytearray(AREA_BYTES)), tmp_path)
+    handles = [ring.open(number, parts_of(number, [1000])) for number in range(1, 11)]
+    assert ring.relieve(6) == 5
+    for handle in handles:
+        ring.close(handle)
+    assert ring.open_bytes == 0
+
+
 def test_a_few_writes_under_way_go_round_in_a_quarter_of_the_area(tmp_path: Path) -> None:
     area = memoryview(bytearray(1 << 16))
     ring = IntentRing(area, tmp_path)
