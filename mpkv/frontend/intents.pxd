@@ -18,7 +18,7 @@ cdef class IntentRing:
     cdef uint64_t _room
     cdef uint64_t _small_round
     cdef object _folder
-    # Records behind `head` that it may move over, at most: while there are none, nothing is looked at but what is closed
+    # Records behind `head` that it may move over, at most: while there are none, it moves over what is closed and stops
     cdef int64_t _passable
     cdef dict _moved                     # handle -> (file, the payload's file if it has its own): no longer in the ring
     cdef bint _reserved                  # the next write's payload has its room on the disk
