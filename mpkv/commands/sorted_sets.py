@@ -175,7 +175,9 @@ def zrevrank(db: Db, key: bytes, member: bytes, *options: bytes) -> Any:
 
 
 def _rank(db: Db, key: bytes, member: bytes, options: Sequence[bytes], *, reverse: bool) -> Any:
-    if len(options) > 1 or (options and options[0].lower() != b"withscore"):
+    if len(options) > 1:
+        raise errors.wrong_arity("zrevrank" if reverse else "zrank")
+    if options and options[0].lower() != b"withscore":
         raise errors.SYNTAX
     value = db.zset_for_read(key)
     rank = None if value is None else value.rank(member)

@@ -36,7 +36,7 @@ _EVERY_COMMAND: Final = (
 
 _WRONG_ARITY: Final = (
     "ZADD k 1", "ZADD k", "ZINCRBY k 1", "ZREM k", "ZCARD", "ZCARD k k", "ZSCORE k", "ZMSCORE k", "ZRANK k",
-    "ZREVRANK k", "ZRANDMEMBER",
+    "ZRANK k a withscore b", "ZREVRANK k", "ZREVRANK k a b c", "ZRANDMEMBER",
     "ZSCAN k", "ZPOPMIN", "ZPOPMAX", "ZMPOP 1 k", "BZPOPMIN k", "BZPOPMAX k", "BZMPOP 1 1 k", "ZRANGE k 0",
     "ZREVRANGE k 0",
     "ZRANGEBYSCORE k 0", "ZREVRANGEBYSCORE k 0", "ZRANGEBYLEX k -", "ZREVRANGEBYLEX k +", "ZCOUNT k 0",

@@ -69,7 +69,9 @@ def test_a_rank_comes_with_its_score_if_asked() -> None:
     assert door.call([b"ZRANK", b"k", b"none", b"WITHSCORE"]) == b"*-1\r\n"
     assert door.call([b"ZRANK", b"none", b"b", b"WITHSCORE"]) == b"*-1\r\n"
     assert door.call([b"ZRANK", b"k", b"b", b"FOO"]) == b"-ERR syntax error\r\n"
-    assert door.call([b"ZRANK", b"k", b"b", b"WITHSCORE", b"FOO"]) == b"-ERR syntax error\r\n"
+    assert door.call([b"ZREVRANK", b"k", b"b", b"WITHSCORE", b"FOO"]) == (
+        b"-ERR wrong number of arguments for 'zrevrank' command\r\n"
+    )
 
 
 def test_timeouts_out_of_range_are_refused() -> None:
