@@ -293,6 +293,7 @@ class Supervisor:
         elif kind == "linked":
             child.linked = message["epoch"]
             if child.linked == self.frontend.incarnation and self.frontend.channel is not None:
+                self.runtime.drop_endpoints(child.shard, keep=self._endpoint_name(child))
                 self.frontend.channel.send(
                     "up",
                     shard=child.shard,
@@ -327,7 +328,10 @@ class Supervisor:
         worker.channel.send("link", endpoint=self._endpoint(worker), epoch=self.frontend.incarnation)
 
     def _endpoint(self, worker: Child) -> str:
-        return f"ipc://{self.runtime.path}/w{worker.shard}.{worker.incarnation}.{self.frontend.incarnation}"
+        return f"ipc://{self.runtime.path / self._endpoint_name(worker)}"
+
+    def _endpoint_name(self, worker: Child) -> str:
+        return f"w{worker.shard}.{worker.incarnation}.{self.frontend.incarnation}"
 
     def _tell_down(self, worker: Child) -> None:
         """The frontend learns that a shard is gone, and the last number that it may have executed."""
@@ -582,6 +586,12 @@ class RuntimeFolder:
         for left in Path(parent).glob(f"{FOLDER}*"):
             remove_if_abandoned(left)
         return parent
+
+    def drop_endpoints(self, shard: int, keep: str) -> None:
+        """Remove the sockets of a shard's links that are past: of an earlier worker, or for an earlier frontend."""
+        for path in self.path.glob(f"w{shard}.*"):
+            if path.name != keep:
+                path.unlink(missing_ok=True)
 
     def clear(self) -> None:
         for left in self.path.iterdir():

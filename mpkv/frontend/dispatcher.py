@@ -88,6 +88,8 @@ class Dispatcher:
             self._refuse(conn, words, spec, _wrong_arity(spec, words))
             return False
         refusal = gate.admit(conn, spec, words)
+        if refusal is gate.OOM and not conn.settle():
+            return True  # what this client has asked for before may make room
         if refusal is not None:
             self._refuse(conn, words, spec, refusal)
             return False

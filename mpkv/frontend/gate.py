@@ -52,8 +52,10 @@ def flags_in_effect(conn: Any, spec: Command) -> Flag:
 
 def has_memory(conn: Any, spec: Command, words: Sequence[bytes]) -> CommandError | None:
     """No writes that need memory while there is none, neither here nor by evicting."""
-    refuses = conn.server.router.memory.is_full and flags_in_effect(conn, spec) & Flag.DENYOOM
-    return OOM if refuses else None
+    if not conn.server.router.memory.is_full or not flags_in_effect(conn, spec) & Flag.DENYOOM:
+        return None
+    # What an answered DEL has freed may have come to be known since
+    return OOM if conn.server.router.is_still_full() else None
 
 
 def can_persist(conn: Any, spec: Command, words: Sequence[bytes]) -> CommandError | None:

@@ -20,7 +20,8 @@ cdef class IntentRing:
     cdef object _folder
     # Records behind `head` that it may move over, at most: while there are none, it moves over what is closed and stops
     cdef int64_t _passable
-    cdef dict _moved                     # handle -> (file, the payload's file if it has its own): no longer in the ring
+    # What is no longer in the ring: handle -> (file, the payload's file if it has its own, where its record begins)
+    cdef dict _moved
     cdef bint _reserved                  # the next write's payload has its room on the disk
     cdef readonly bint enabled
     cdef readonly uint64_t total         # opened by this process
@@ -34,7 +35,7 @@ cdef class IntentRing:
     cdef uint64_t begin(self, uint64_t number, const piece_t* pieces, size_t parts) except? 0
     # All parts have answered.
     cdef int finish(self, uint64_t handle) except -1
-    # The parts of a write under way, as it was put in: [(shard, envelope bytes)]; [] if they are in a file.
+    # The parts of a write under way, as it was put in: [(shard, envelope bytes)]; [] if it has a file of its own.
     cdef list parts_of(self, uint64_t handle)
     cdef bint _is_passed(self, uint64_t at) noexcept
     cdef void _pass_closed(self) noexcept

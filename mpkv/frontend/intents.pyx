@@ -104,7 +104,7 @@ cdef class IntentRing:
     def oldest_number(self) -> int:
         """Of the oldest write under way; 0 = there is none."""
         cdef uint64_t at = self._header.head
-        numbers = [file.number for file, _ in self._moved.values()]
+        numbers = [file.number for file, *_ in self._moved.values()]
         while at != self._header.tail and self._is_passed(at):
             at += (<record_t*>(self._base + at % self._room)).size
         if at != self._header.tail:
@@ -168,7 +168,9 @@ cdef class IntentRing:
 
     cdef list parts_of(self, uint64_t handle):
         cdef const record_t* record = <const record_t*>(self._base + (handle - 1) % self._room)
-        if handle == 0 or handle in self._moved or record.state == SPILLED:
+        if handle in self._moved:
+            return self._parts_moved(*self._moved[handle])
+        if handle == 0 or record.state == SPILLED:
             return []
         return _parts_behind(<const char*>record + sizeof(record_t), record.parts)
 
@@ -234,7 +236,7 @@ cdef class IntentRing:
             self._passable = 0
 
     def _finish_moved(self, uint64_t handle) -> None:
-        file, payload = self._moved.pop(handle)
+        file, payload, _ = self._moved.pop(handle)
         if payload is not None:
             payload.unlink(missing_ok=True)
         file.left -= 1
@@ -296,7 +298,7 @@ cdef class IntentRing:
                 if record.number >= <uint64_t>before or <uint64_t>len(files) + 4 > headers:
                     break
                 if record.state == MOVED:
-                    files.append(next(file for file, _ in self._moved.values() if file.place == at + 1))
+                    files.append(next(file for file, *_ in self._moved.values() if file.place == at + 1))
                 else:
                     places.append(at + 1)
                     records.append(PyBytes_FromStringAndSize(<char*>record, record.size))
@@ -314,6 +316,7 @@ cdef class IntentRing:
         """Write records into a file and one that stands for them into the ring."""
         cdef record_t first
         cdef record_t record
+        cdef size_t at = 0
         memcpy(&first, PyBytes_AS_STRING(records[0]), sizeof(first))
         file = _MovedFile(first.number, self._file_of(first.number), 0, len(records))
         try:
@@ -325,7 +328,8 @@ cdef class IntentRing:
         file.place = self._stand_for(first.number, <uint32_t>len(records))
         for handle, data in zip(places, records, strict=True):
             memcpy(&record, PyBytes_AS_STRING(data), sizeof(record))
-            self._moved[handle] = file, self._payload_of(record.number) if record.state == SPILLED else None
+            self._moved[handle] = file, self._payload_of(record.number) if record.state == SPILLED else None, at
+            at += record.size
 
     cdef uint64_t _stand_for(self, uint64_t number, uint32_t parts) except? 0:
         """A record without payload, for the writes in a file; its handle."""
@@ -391,16 +395,31 @@ cdef class IntentRing:
             memcpy(&record, PyBytes_AS_STRING(content) + at, sizeof(record))
             if self._find(found, MOVED_HANDLE | record.number, PyBytes_AS_STRING(content) + at):
                 payload = self._payload_of(record.number) if record.state == SPILLED else None
-                self._moved[MOVED_HANDLE | record.number] = file, payload
+                self._moved[MOVED_HANDLE | record.number] = file, payload, at
                 file.left += 1
             at += record.size
         return file
+
+    def _parts_moved(self, file, payload, at) -> list:
+        """The parts of a write that stands in a file."""
+        cdef record_t record
+        if payload is not None:
+            return []
+        try:
+            with open(file.path, "rb") as stream:
+                stream.seek(at)
+                head = stream.read(sizeof(record_t))
+                memcpy(&record, PyBytes_AS_STRING(head), sizeof(record_t))
+                content = stream.read(record.size - sizeof(record_t))
+        except OSError:         # somebody has removed it: no reason to stop serving
+            return []
+        return _parts_behind(PyBytes_AS_STRING(content), record.parts)
 
     def _remove_abandoned(self) -> None:
         """Files that a predecessor had begun to write, or not yet removed."""
         cdef uint64_t at = self._header.head
         cdef record_t* record
-        used = {file.path for file, _ in self._moved.values()} | {payload for _, payload in self._moved.values()}
+        used = {path for file, payload, _ in self._moved.values() for path in (file.path, payload)}
         while at != self._header.tail:
             record = <record_t*>(self._base + at % self._room)
             if not self._is_passed(at) and record.state == SPILLED:

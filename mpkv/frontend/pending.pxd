@@ -74,7 +74,8 @@ cdef class Merged(Receiver):
 cdef class Exec(Parts):
     cdef bint aborted
     cdef readonly list members      # for each queued command: reply bytes; None for what runs in the frontend
-    cdef list receivers             # (receiver, index) by place within the message, for each shard's part
+    # (receiver, index) by place within the message, for each shard's part; None when all have come
+    cdef list receivers
     # makes the whole reply where some commands run in the frontend: complete(members) -> bytes
     cdef public object complete
     cdef public object queue        # [(Command, words)] of the queued commands, for notes

@@ -332,6 +332,12 @@ cdef class Exec(Parts):
                 raise LinkFault(f"a transaction's part answered {place} of {len(receivers)} commands, or more")
         return self.part_came()
 
+    cdef int part_came(self) except -1:
+        Parts.part_came(self)
+        if self.left == 0:
+            self.receivers = None   # they lead back here, and to all that was sent and answered
+        return 0
+
     cdef int _note_member(self, const note_t* packed, size_t place, list receivers) except -1:
         """One of the commands was slow: a whole one, or a part of one over several shards."""
         cdef note_t note

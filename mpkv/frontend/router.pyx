@@ -624,6 +624,11 @@ cdef class Router:
         # Sending may have taken the signal that replies are there: ZeroMQ's descriptor tells of changes only
         self.drain()
 
+    def is_still_full(self) -> bool:
+        """Whether there is no room for a write, by what the shards say now."""
+        self._look_at_memory()
+        return self.memory.is_full
+
     cdef int _look_at_memory(self) except -1:
         """Whether writes still fit; shards that have nothing to do are woken to make room."""
         cdef Link link

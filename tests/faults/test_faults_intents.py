@@ -33,6 +33,24 @@ def test_writes_on_other_shards_go_on_while_one_waits_for_a_shard_that_does_not_
         wait_until(lambda: not list(server.runtime_dir.glob("moved-*")), "the file of what was moved is removed")
 
 
+def test_a_slow_write_is_logged_with_its_words_even_when_it_was_moved_out_of_the_ring() -> None:
+    many = [word for number in range(20_000) for word in (b"{%s}%d" % (key_on(0), number), b"x")]
+    with faulty_server() as server:
+        sleeping, waiting, others = Client(server), Client(server), Client(server)
+        others.call("CONFIG", "SET", "slowlog-log-slower-than", 800)
+        sleeping.send("DEBUG", "SLEEP", ASLEEP_S, 0)
+        assert not sleeping.answered_within(0.2)
+        waiting.send(b"MSET", *pairs(b"late", 3, 0), *many)  # slow on one of them, which comes to it much later
+        write_past_the_ring(others)
+        assert list(server.runtime_dir.glob("moved-*"))
+        assert waiting.receive() == b"OK"
+        entries = others.call("SLOWLOG", "GET", -1)
+        assert isinstance(entries, list)
+        (words,) = [entry[3] for entry in entries if entry[3][0] == b"MSET" and b"late" in entry[3]]
+        assert words[:-1] == [b"MSET", *pairs(b"late", 3, 0), *many][:31]
+        assert words[-1] == b"... (%d more arguments)" % (1 + 4 + len(many) - 31)
+
+
 def test_a_write_that_was_moved_out_of_the_ring_is_completed_when_the_frontend_dies() -> None:
     with faulty_server() as server:
         sleeping, crashing, others = Client(server), Client(server), Client(server)

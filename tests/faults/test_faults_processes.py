@@ -61,6 +61,16 @@ def test_the_numbers_go_on_when_all_workers_and_the_frontend_were_killed() -> No
         assert all(after > number for after, number in zip(last_numbers(client), before, strict=True))
 
 
+def test_sockets_of_links_that_are_past_do_not_stay_in_the_runtime_folder() -> None:
+    with faulty_server() as server:
+        for role in ("frontend", "worker 1", "frontend"):
+            kill(server, role)
+            server.wait_until_ready()
+        Client(server).tokens()
+        names = {path.name for path in server.runtime_dir.glob("w*")}
+        assert names == {"w0.1.3", "w1.2.3", "w2.1.3", "w3.1.3"}
+
+
 def test_a_client_that_loses_many_commands_is_closed_with_one_line_of_the_log() -> None:
     with faulty_server() as server, closing(Connection(server.port)) as losing:
         losing.call([b"RPUSH", key_on(1), *[b"element"] * 500_000])

@@ -79,6 +79,23 @@ def test_writes_that_need_memory_are_refused_and_all_else_is_done(client: redis.
     assert client.set("key", "value")
 
 
+@pytest.mark.parametrize("as_pipeline", [False, True])
+def test_a_write_fits_behind_a_del_that_made_room_for_it(client: redis.Redis, as_pipeline: bool) -> None:
+    for number in range(30):
+        client.set(f"large:{number}", "v" * 20_000)
+    for number in range(30):
+        client.config_set("maxmemory", 1)
+        with pytest.raises(redis.exceptions.OutOfMemoryError, match=OOM):
+            client.set("key", "value")
+        client.config_set("maxmemory", used(client) - 1000)
+        if as_pipeline:
+            pipe = client.pipeline(transaction=False)
+            assert pipe.delete(f"large:{number}").set("key", "v").mset({"a": 1, "b": 2}).execute() == [1, True, True]
+        else:
+            assert client.delete(f"large:{number}") == 1
+            assert client.set("key", "v") and client.mset({"a": 1, "b": 2})
+
+
 def test_a_write_over_several_shards_is_refused_before_any_part_has_run(client: redis.Redis) -> None:
     full(client)
     before = client.dbsize()

@@ -259,6 +259,12 @@ def held_bytes(server: Server) -> int:
     return total
 
 
+def resident_bytes(server: Server, role: str) -> int:
+    """Memory of a process's own."""
+    text = Path(f"/proc/{server.processes()[role]}/status").read_text()
+    return int(re.search(r"^RssAnon:\s+(\d+) kB", text, re.MULTILINE)[1]) * 1024  # type: ignore[index]
+
+
 def write_many(server: Server, kind: str, first: int, end: int) -> None:
     """One request again and again, with another key each time: to pack its words is most of the work."""
     key = "key:000000"
@@ -326,3 +332,15 @@ def test_without_a_purge_it_goes_back_within_seconds(fresh: Server) -> None:
         while held_bytes(fresh) - held > grown // 5:
             assert time.monotonic() < deadline
             time.sleep(0.2)
+
+
+def test_a_transaction_leaves_nothing_of_what_was_sent_and_answered(fresh: Server) -> None:
+    large = {f"large:{number}": b"x" * 200_000 for number in range(10)}
+    with redis.Redis.from_url(fresh.url) as client:
+        for round_ in range(120):
+            if round_ == 20:
+                before = resident_bytes(fresh, "frontend")
+            with client.pipeline() as pipe:
+                pipe.mset(large).mget(list(large)).execute()
+        assert resident_bytes(fresh, "frontend") - before < 50_000_000, "and 600 MB went through it"
+        client.flushall()
