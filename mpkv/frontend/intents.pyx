@@ -409,9 +409,13 @@ cdef class IntentRing:
             with open(file.path, "rb") as stream:
                 stream.seek(at)
                 head = stream.read(sizeof(record_t))
+                if len(head) < sizeof(record_t):
+                    return []
                 memcpy(&record, PyBytes_AS_STRING(head), sizeof(record_t))
                 content = stream.read(record.size - sizeof(record_t))
-        except OSError:         # somebody has removed it: no reason to stop serving
+        except OSError:         # as a file that is cut off, somebody else's doing: no reason to stop serving
+            return []
+        if len(content) < record.size - sizeof(record_t):
             return []
         return _parts_behind(PyBytes_AS_STRING(content), record.parts)
 
