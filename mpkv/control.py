@@ -7,6 +7,7 @@ that sends it.
 
 from __future__ import annotations
 
+import select
 import socket
 from typing import Any, Final
 
@@ -28,6 +29,8 @@ class Channel:
     def __init__(self, end: socket.socket) -> None:
         end.setblocking(False)
         self._socket = end
+        self._poll = select.poll()
+        self._poll.register(end, select.POLLIN)
         self._encode = msgspec.json.Encoder().encode
         self._decode = msgspec.json.Decoder().decode
 
@@ -55,11 +58,9 @@ class Channel:
     def receive(self) -> list[Message]:
         """What has arrived; raises `Closed` when the other side is gone and nothing is left."""
         messages: list[Message] = []
-        while True:
+        while self._poll.poll(0):  # costs a tenth of the exception that would say that there is nothing
             try:
                 data = self._socket.recv(MOST_BYTES)
-            except BlockingIOError:
-                return messages
             except ConnectionResetError:
                 data = b""
             if not data:
@@ -67,6 +68,7 @@ class Channel:
                     return messages
                 raise Closed
             messages.append(self._decode(data))
+        return messages
 
     def wait(self, timeout_s: float | None = None) -> Message:
         """Wait for one message, at most so long; what comes after it stays for `receive`.

@@ -627,11 +627,12 @@ cdef _let_go():
     _enabled = False
 
 
-def watch(bytes batch) -> None:
+cpdef int watch(bytes batch) except -1:
     """The batch at hand, where the report finds the client; it must live until the next call. None: there is none."""
     global _batch, _batch_size
     _batch = <const char*>batch if batch is not None else NULL
     _batch_size = len(batch) if batch is not None else 0
+    return 0
 
 
 def report_exception(bytes text not None) -> bool:

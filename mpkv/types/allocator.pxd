@@ -46,5 +46,7 @@ cdef struct usage_t:
 cdef void usage(usage_t* totals) noexcept nogil
 cdef size_t used_by(int account) noexcept nogil
 cdef size_t used_in_all() noexcept nogil
+# Empty spans beyond those that are kept: there is something to `trim`
+cdef size_t surplus() noexcept nogil
 # Give what is kept to the system; how many bytes these were
 cdef size_t purge() noexcept nogil

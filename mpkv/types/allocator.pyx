@@ -493,16 +493,15 @@ cdef void _bare_some(size_t count) noexcept nogil:
         count -= 1
 
 
-cdef size_t _surplus() noexcept nogil:
-    """Empty spans beyond those that are kept."""
+cdef size_t surplus() noexcept nogil:
     cdef size_t most = max(<size_t>KEPT_SPANS, _spans_used // KEPT_SHARE)
     return _spans_kept - most if _spans_kept > most else 0
 
 
 def trim() -> bool:
     """Give pages of some empty spans to the system, for half a millisecond; whether it must be called again."""
-    _bare_some(min(_surplus(), <size_t>BARED_MOST))
-    return _surplus() != 0
+    _bare_some(min(surplus(), <size_t>BARED_MOST))
+    return surplus() != 0
 
 
 def decay() -> None:

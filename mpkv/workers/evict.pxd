@@ -29,6 +29,7 @@ cdef class Evictor:
     cdef int64_t over_since_ms, ended_ms
 
     cdef int64_t total(self) noexcept nogil
+    cdef bint over(self) noexcept nogil
     # Make room, if there is need and as far as there is time
     cdef int relieve(self) except -1
     cdef void _tell_score(self) noexcept nogil

@@ -107,6 +107,9 @@ cdef class Evictor:
     @property
     def is_over(self) -> bool:
         """Whether all shards together use more than they may."""
+        return self.over()
+
+    cdef bint over(self) noexcept nogil:
         return self.limit != 0 and self.total() > self.limit
 
     def make_room(self) -> None:
@@ -119,7 +122,7 @@ cdef class Evictor:
         That it begins is noted where one has tried to make room in vain: a write may well leave a little too much for
         the next one to find.
         """
-        if not self.is_over:
+        if not self.over():
             self._note_exceeded(False)
 
     def look_around(self) -> None:

@@ -50,6 +50,9 @@ cdef class Executor:
     cdef size_t words_count
     cdef uint32_t parts                 # of the message at hand
 
+    cpdef bint run_batch(self, bytes batch) except -1
+    cpdef int flush(self) except -1
+    cpdef int publish(self) except -1
     cdef int _check(self, const request_t* head) except -1
     cdef bint _has_place(self, const request_t* head) noexcept nogil
     cdef int _request(self, request_t* head, uint64_t reply_number) except -1

@@ -160,11 +160,11 @@ cdef class Executor:
         self.referred = 0
         return 0
 
-    def flush(self) -> None:
+    cpdef int flush(self) except -1:
         """Step 11: send the replies that have gathered."""
         cdef batch_t* head
         if self.answers == 0:
-            return
+            return 0
         self.publish()
         self.block.add(LINK_OUT_BATCHES, 1)
         self.block.add(LINK_OUT_BYTES, self.out.size + self.referred)
@@ -181,8 +181,9 @@ cdef class Executor:
             buffer_free(&self.out)
         self._begin_replies()
         self.send(batch)
+        return 0
 
-    def publish(self) -> None:
+    cpdef int publish(self) except -1:
         """Bring to the board what the keyspace counts: before the replies leave, so that INFO knows of what was
         answered.
         """
@@ -202,6 +203,7 @@ cdef class Executor:
             self.block.set_database(
                 db, keyspace.size(db), keyspace.volatile(db), keyspace.average_ttl_ms(db), keyspace.table_bytes(db)
             )
+        return 0
 
     cdef void _publish_memory(self) noexcept:
         cdef usage_t memory
@@ -215,8 +217,8 @@ cdef class Executor:
         self.block.set(ALLOCATOR_ACTIVE, memory.active)
         self.block.set(ALLOCATOR_RESIDENT, memory.resident)
 
-    def run_batch(self, bytes batch) -> None:
-        """Run every envelope of a batch and send the replies."""
+    cpdef bint run_batch(self, bytes batch) except -1:
+        """Run every envelope of a batch and send the replies; whether the frontend had something to say itself."""
         cdef const char* at = PyBytes_AS_STRING(batch)
         cdef const char* end = at + PyBytes_GET_SIZE(batch)
         cdef const char* begin
@@ -227,6 +229,7 @@ cdef class Executor:
         cdef request_t head
         cdef int result
         cdef int64_t began_ns, took_ns
+        cdef bint controlled = False
         if open_batch(at, end - at, &top) < 0:
             raise BatchFault("not a batch")
         if top.now_ms > self.keyspace.now_ms:       # R4: the largest stamp received
@@ -267,6 +270,7 @@ cdef class Executor:
                 raise BatchFault(f"an envelope of kind {head.kind}")
             else:
                 self.words_count = head.argc
+                controlled = True
                 self._control(head.command, head.number, head.client)
                 self.clock_ns = monotonic_ns()          # the next command did not take that time
             self.answers += 1
@@ -289,6 +293,7 @@ cdef class Executor:
         if top.count:
             self.block.observe(BATCH_EXECUTE_NANOSECONDS, 10, took_ns, 1)
         self.flush()
+        return controlled
 
     cdef void _look_ahead(
         self, const char** place, const char** table, const char** entry, const char* end

@@ -17,6 +17,7 @@ tick, after the tick's time stamp has become the keyspace's `now_ms`, and whenev
 from __future__ import annotations
 
 import time
+from bisect import bisect_left
 from collections.abc import Callable
 from typing import Final, Protocol
 
@@ -40,8 +41,9 @@ SHARE_PER_EFFORT: Final = 0.02
 class Expirable(Protocol):
     """What the cycle needs of a keyspace."""
 
-    databases: int
     may_expire: bool
+
+    def volatile_databases(self) -> list[int]: ...
 
     def expire_some(self, db: int, max_checked: int) -> tuple[int, int]: ...
 
@@ -90,8 +92,9 @@ class ExpireCycle:
         now_ns = began_ns = self._clock_ns()
         deadline_ns = began_ns + budget_us * 1000
         checked = expired = 0
-        for _ in range(self._keyspace.databases):
-            sample = self._run_database(self._next_database, deadline_ns)
+        for db in self._databases_in_turn():
+            self._next_database = db
+            sample = self._run_database(db, deadline_ns)
             checked += sample[0]
             expired += sample[1]
             now_ns = self._clock_ns()
@@ -99,12 +102,18 @@ class ExpireCycle:
                 self.expired_time_cap_reached += 1
                 self.has_more = True
                 break
-            self._next_database = (self._next_database + 1) % self._keyspace.databases
+            self._next_database = db + 1
         self.nanoseconds += now_ns - began_ns
         self._next_ns = now_ns + int((now_ns - began_ns) * (1 / share - 1))
         self._estimate_stale(checked, expired)
         self.expired_total += expired
         return expired
+
+    def _databases_in_turn(self) -> list[int]:
+        """Those with volatile keys, from where the last cycle stopped."""
+        databases = self._keyspace.volatile_databases()
+        begin = bisect_left(databases, self._next_database)
+        return databases[begin:] + databases[:begin]
 
     def _run_database(self, db: int, deadline_ns: int) -> tuple[int, int]:
         """Samples of one database until few of its keys are stale or the time is over: (looked at, deleted)."""

@@ -827,6 +827,11 @@ cdef class Keyspace:
 
     # --- Expiry cycle
 
+    def volatile_databases(self) -> list[int]:
+        """Those that hold keys with an expiry, in order."""
+        cdef int db
+        return [db for db in range(self.databases) if self._bases[db].volatiles]
+
     def expire_some(self, int db, int max_checked):
         """Go on with the expiry cycle of a database: delete what has expired among the next volatile keys.
 

@@ -8,15 +8,15 @@ the epoch decides, and nothing else.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from libc.errno cimport errno
 from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memcpy
+from posix.unistd cimport write
 
-from mpkv.shm.ring cimport Ring
 from mpkv.wire cimport batch_t
 
 import contextlib
 import logging
-import os
 import time
 from collections import deque
 from dataclasses import dataclass
@@ -59,20 +59,6 @@ cdef class WorkerLink:
     :param rings: None: everything goes through ZeroMQ
     """
 
-    cdef Ring _requests, _replies       # None: everything goes through ZeroMQ
-    cdef int _frontend_bell
-    cdef uint64_t _generation           # of the rings, as far as they are this link's
-    cdef object _leftovers              # of the rings
-    cdef object _unsent
-    cdef object _context, _socket
-    cdef list _old
-    cdef double _since                  # when the link of this epoch was opened
-    cdef bint _ignore_epoch
-    cdef int _timeout_ms
-    cdef readonly uint32_t epoch
-    cdef readonly uint64_t received
-    cdef readonly uint64_t discarded    # batches of earlier frontends, of all links
-
     def __init__(self, rings: Rings | None = None, *, bint ignore_epoch=False):
         if rings is not None:
             self._requests, self._replies, self._frontend_bell = rings.requests, rings.replies, rings.frontend_bell
@@ -107,7 +93,7 @@ cdef class WorkerLink:
         self.epoch = epoch
         self.received = 0
 
-    def receive(self, int timeout_ms) -> bytes | None:
+    cpdef bytes receive(self, int timeout_ms):
         """The next batch to execute; None when none came in time, or one that is of the past."""
         cdef bytes batch
         if self.received and (self._old or self._leftovers) and time.monotonic() - self._since > LEFTOVERS_AFTER_S:
@@ -178,33 +164,37 @@ cdef class WorkerLink:
         logger.info("dropped a batch of epoch %d: the link's is %d", epoch, self.epoch)
         return False
 
-    def send(self, bytes batch not None) -> None:
+    cpdef int send(self, bytes batch) except -1:
         """Send replies, in order. While the frontend has no room they wait, and no new batch is taken."""
         if self._requests is None:
             self._send_by_socket(batch)
-            return
-        self._unsent.append(batch)
-        self._send_unsent()
+        elif self._unsent or not self._put(batch):
+            self._unsent.append(batch)
+        return 0
 
     cdef bint _send_unsent(self) except -1:
         """Put what waits into the ring, as far as there is room; whether that was all."""
-        cdef bytes batch
-        if self._replies.of_generation() != self._generation:  # of a frontend that is gone, or has not begun
-            self._unsent.clear()
-            return True
         while self._unsent:
-            batch = self._unsent[0]
-            if <uint64_t>PyBytes_GET_SIZE(batch) <= self._replies.most:
-                if not self._replies.publish(PyBytes_AS_STRING(batch), PyBytes_GET_SIZE(batch)):
-                    break
-            else:
-                if not self._replies.put_marker():
-                    break
-                self._send_by_socket(batch)
+            if not self._put(self._unsent[0]):
+                return False
             self._unsent.popleft()
-        if self._replies.must_wake():
-            os.eventfd_write(self._frontend_bell, 1)
-        return not self._unsent
+        return True
+
+    cdef bint _put(self, bytes batch) except -1:
+        """Put a batch into the ring, or a marker of it if it is too large for that; False: there is no room."""
+        cdef uint64_t rings = 1
+        if self._replies.of_generation() != self._generation:   # of a frontend that is gone, or has not begun
+            return True
+        if <uint64_t>PyBytes_GET_SIZE(batch) <= self._replies.most:
+            if not self._replies.publish(PyBytes_AS_STRING(batch), PyBytes_GET_SIZE(batch)):
+                return False
+        else:
+            if not self._replies.put_marker():
+                return False
+            self._send_by_socket(batch)
+        if self._replies.must_wake() and write(self._frontend_bell, &rings, sizeof(rings)) < 0:
+            raise OSError(errno, "the frontend's bell does not ring")
+        return True
 
     def _send_by_socket(self, bytes batch) -> None:
         """Without a peer they are dropped: the frontend that they were for is gone, its successor waits.

@@ -24,7 +24,6 @@ from mpkv.commands import spec
 from mpkv.commands.across import merge_packed
 from mpkv.config import Config
 from mpkv.control import Channel, Closed, Message
-from mpkv.crash import handler as crash_handler
 from mpkv.crash import report as crash_report
 from mpkv.metrics.slowlog import noted_from_ns
 from mpkv.resp.replies import OK, Raw
@@ -49,6 +48,7 @@ from mpkv.workers.execute import INTERNAL_ERROR, Executor
 from mpkv.workers.expire import ExpireCycle, budget_us, share_of_time
 from mpkv.workers.keyspace import Keyspace
 from mpkv.workers.link import Rings, WorkerLink
+from mpkv.workers.loop import serve
 
 logger = logging.getLogger(__name__)
 
@@ -58,6 +58,9 @@ RECEIVE_MS: Final = 100
 SAVING_RECEIVE_MS: Final = 5
 #: The same while a cycle of expiry has been cut off and may soon go on.
 EXPIRING_RECEIVE_MS: Final = 3
+#: The pulse comes with the first batch after so many seconds, or a little sooner than `hz` times a second: that is with
+#: every tick of the frontend.
+PULSE_S: Final = 0.09
 #: How long commands wait at most while memory is freed.
 TIDY_US: Final = 500
 #: How long shared pages stay after a burst of large replies.
@@ -120,6 +123,9 @@ class Worker:
     def apply_settings(self) -> None:
         """Settings that the store follows."""
         config = self.config
+        self._pulse_s = min(PULSE_S, 0.9 / config.hz)
+        effort = config.active_expire_effort
+        self._expiry_limits = budget_us(config.hz, effort), share_of_time(effort)
         hashes.set_limits(config.hash_max_listpack_entries, config.hash_max_listpack_value)
         sets.set_limits(config.set_max_intset_entries, config.set_max_listpack_entries, config.set_max_listpack_value)
         zset.set_limits(config.zset_max_listpack_entries, config.zset_max_listpack_value)
@@ -186,18 +192,15 @@ class Worker:
 
     def run(self) -> None:
         """Receive, execute, answer; until told to stop."""
-        receive, run_batch, watch = self.link.receive, self.executor.run_batch, crash_handler.watch
         tidies = False
         while not self._stopping:
-            batch = receive(0 if tidies else self._patience_ms())
-            watch(batch)
-            if batch is not None:
-                run_batch(batch)
+            until = 0.0 if self.expire_cycle.has_more else self._last_pulse + self._pulse_s
+            served = serve(self.link, self.executor, 0 if tidies else self._patience_ms(), until)
             tidies = self._tidy()
             if self.expire_cycle.goes_on() and self._child is None:
                 self._expire()
             now = time.monotonic()
-            if batch is None or now - self._last_pulse >= 0.05:
+            if not served or now - self._last_pulse >= self._pulse_s:
                 self._last_pulse = now
                 self._pulse()
         self._end_child()
@@ -250,8 +253,7 @@ class Worker:
 
     def _expire(self) -> None:
         before_ns = self.expire_cycle.nanoseconds
-        effort = self.config.active_expire_effort
-        self.expire_cycle.run(budget_us(self.config.hz, effort), share_of_time(effort))
+        self.expire_cycle.run(*self._expiry_limits)
         self._note_latency("expire-cycle", (self.expire_cycle.nanoseconds - before_ns) // 1_000_000)
 
     def _note_latency(self, event: str, ms: int) -> None:

@@ -1,0 +1,3 @@
+# What compiled code tells the handler of crashes. See handler.pyx.
+
+cpdef int watch(bytes batch) except -1
