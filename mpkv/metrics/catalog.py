@@ -296,7 +296,7 @@ _PERSISTENCE = _fields(
 _STATS = _fields(
     "Stats",
     ("total_connections_received", _count("total_connections_received"), "connections_received_total", "counter"),
-    ("total_commands_processed", lambda r: r.calls, "commands_processed_total", "counter"),
+    ("total_commands_processed", _count("total_commands_processed"), "commands_processed_total", "counter"),
     ("instantaneous_ops_per_sec", lambda r: int(r.rates.commands), "instantaneous_ops_per_sec"),
     ("total_net_input_bytes", _count("total_net_input_bytes"), "net_input_bytes_total", "counter"),
     ("total_net_output_bytes", _count("total_net_output_bytes"), "net_output_bytes_total", "counter"),

@@ -87,7 +87,7 @@ class BoardSource:
     def _rate_counters(self) -> tuple[int, ...]:
         total = self.board.total
         return (
-            self.board.total_calls(), total("total_net_input_bytes"), total("total_net_output_bytes"),
+            total("total_commands_processed"), total("total_net_input_bytes"), total("total_net_output_bytes"),
             total("eventloop_cycles"), total("eventloop_nanoseconds"),
         )  # fmt: skip
 
@@ -153,10 +153,6 @@ class Reading:
     def count(self, name: str) -> int:
         """A number of the board over all processes."""
         return int(self.board.since_reset(name) if self._since_reset else self.board.total(name))
-
-    @cached_property
-    def calls(self) -> int:
-        return int(self.board.calls_since_reset() if self._since_reset else self.board.total_calls())
 
     @cached_property
     def commands(self) -> dict[str, CommandRow]:

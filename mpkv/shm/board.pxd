@@ -44,6 +44,7 @@ cpdef enum:
     CLIENT_QUERY_BUFFER_LIMIT_DISCONNECTIONS
     TOTAL_NET_INPUT_BYTES
     TOTAL_NET_OUTPUT_BYTES
+    TOTAL_COMMANDS_PROCESSED
     TOTAL_READS_PROCESSED
     TOTAL_WRITES_PROCESSED
     TOTAL_ERROR_REPLIES
@@ -291,6 +292,7 @@ cdef class Block:
 
     cdef inline void record_command(self, int command, int64_t nanoseconds, bint failed) noexcept nogil:
         cdef command_t* row = &self.command_rows[command]
+        self.counters[TOTAL_COMMANDS_PROCESSED] += 1
         row.calls += 1
         row.nanoseconds += nanoseconds
         row.failed += failed

@@ -16,6 +16,7 @@ import time
 from mpkv.shm import layout
 
 _COUNTER_INDEX = layout.COUNTER_INDEX
+_LARGEST = frozenset(index for index, counter in enumerate(layout.COUNTERS) if counter.over == "max")
 _HISTOGRAM_INDEX = layout.HISTOGRAM_INDEX
 _EVENT_INDEX = {name: index for index, name in enumerate(layout.LATENCY_EVENTS)}
 _HEADER_INDEX = {name: index for index, name in enumerate(layout.BLOCK_HEADER)}
@@ -320,31 +321,20 @@ cdef class Board:
     def total(self, name: str) -> int:
         """A counter over all processes: their sum, or the largest, as the layout says."""
         cdef int index = _COUNTER_INDEX[name]
+        cdef bint largest = index in _LARGEST
+        cdef int64_t total = 0
         cdef Block block
-        values = [block.counters[index] for block in self.processes]
-        return max(values) if layout.COUNTERS[index].over == "max" else sum(values)
+        for block in self.processes:
+            if largest:
+                total = max(total, block.counters[index])
+            else:
+                total += block.counters[index]
+        return total
 
     def since_reset(self, name: str) -> int:
         """The same, of a counter since CONFIG RESETSTAT. Gauges are not affected by it."""
         cdef int index = _COUNTER_INDEX[name]
         return self.total(name) - self._baseline.counters[index]
-
-    def total_calls(self) -> int:
-        """Calls of all commands by all processes."""
-        cdef Block block
-        cdef Py_ssize_t command
-        cdef int64_t calls = 0
-        for block in self.processes:
-            for command in range(self.segment.shape.commands):
-                calls += block.command_rows[command].calls
-        return calls
-
-    def calls_since_reset(self) -> int:
-        cdef Py_ssize_t command
-        cdef int64_t before = 0
-        for command in range(self.segment.shape.commands):
-            before += self._baseline.command_rows[command].calls
-        return self.total_calls() - before
 
     def commands(self):
         """Name -> (calls, nanoseconds, rejected, failed, buckets) over all processes, of commands that were called."""

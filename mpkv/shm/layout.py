@@ -200,6 +200,7 @@ COUNTERS: Final = (
             "Clients disconnected because of an unfinished request"),
     Counter("total_net_input_bytes", "counter", "Bytes read from clients"),
     Counter("total_net_output_bytes", "counter", "Bytes written to clients"),
+    Counter("total_commands_processed", "counter", "Calls of all commands"),
     Counter("total_reads_processed", "counter", "Reads from clients"),
     Counter("total_writes_processed", "counter", "Writes to clients"),
     # Requests (frontend)
