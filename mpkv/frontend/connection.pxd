@@ -93,3 +93,7 @@ cdef class Connection(Receiver):
     cdef int _begin_group(self) noexcept
     cdef int _end_wait(self) except -1
     cdef int _update_reading(self) except -1
+    cdef int _continue(self) except -1
+    cdef int _write(self) except -1
+    cdef int _close_gently(self) except -1
+    cdef int _close_at_end(self) except -1

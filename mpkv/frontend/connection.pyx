@@ -126,9 +126,10 @@ cdef class Connection(Receiver):
         self._close_at_end()
         return True
 
-    def _close_at_end(self):
+    cdef int _close_at_end(self) except -1:
         if self.at_end and not self.stopped and not self.closed:
             self.close_after_replies()
+        return 0
 
     cdef int _end_wait(self) except -1:
         """Who has sent his last byte waits for no key any more; the replies before the wait are still his."""
@@ -171,15 +172,19 @@ cdef class Connection(Receiver):
         self.router.block.add(TOTAL_NET_INPUT_BYTES, size)
         self.router.block.add(TOTAL_READS_PROCESSED, 1)
         self.last_active = self.router.seconds
-        if self.input.size == 0 and self.input_run == 0:
-            consumed = self._run(_shared, size) if not self.stopped else 0
-            if consumed < <size_t>size and not self.closed:
-                self._keep(_shared + consumed, size - consumed)
-        else:
-            self.input.size += size
-            self._continue()
-        self._update_reading()
-        self._begin_group()
+        self.router.begin_read()
+        try:
+            if self.input.size == 0 and self.input_run == 0:
+                consumed = self._run(_shared, size) if not self.stopped else 0
+                if consumed < <size_t>size and not self.closed:
+                    self._keep(_shared + consumed, size - consumed)
+            else:
+                self.input.size += size
+                self._continue()
+            self._update_reading()
+            self._begin_group()
+        finally:
+            self.router.end_read()
         if self.output.size:
             # Answered here: nothing that the link brings would write it out
             if self.next_in == self.next_out:
@@ -257,20 +262,21 @@ cdef class Connection(Receiver):
             raise MemoryError
         return 0
 
-    def _continue(self):
+    cdef int _continue(self) except -1:
         """Parse on in what has been kept."""
         cdef size_t consumed
         if self.closed or self.input.size == self.start:
-            return
+            return 0
         if not self.stopped:
             consumed = self._run(self.input.data + self.start, self.input.size - self.start)
             if self.closed:
-                return
+                return 0
             self.start += consumed
             if self.start == self.input.size:
                 self.start = self.input.size = 0
                 if self.input_run or self.input.capacity > KEEP_BUFFER:
                     self._free_input()
+        return 0
 
     cdef int _update_reading(self) except -1:
         cdef size_t left = self.input.size - self.start
@@ -631,7 +637,7 @@ cdef class Connection(Receiver):
                 self.server.output_backed_up(self)
         return 0
 
-    def _write(self):
+    cdef int _write(self) except -1:
         if self.output.size and not self.closed:
             self._hand_over(self.output.data, self.output.size)
             self.output.size = 0
@@ -639,6 +645,7 @@ cdef class Connection(Receiver):
                 buffer_free(&self.output)
             if self.backed_up:
                 self.server.output_backed_up(self)
+        return 0
 
     cdef int _hand_over(self, const char* data, size_t size) except -1:
         """Send output at once if the transport has nothing queued; what the socket does not take is the transport's to
@@ -665,12 +672,13 @@ cdef class Connection(Receiver):
         self.transport.write(PyBytes_FromStringAndSize(data + sent, size - sent))
         return 0
 
-    def write_out(self) -> None:
+    cdef int write_out(self) except -1:
         """Step 13: hand what has gathered to the transport, when the group is whole."""
         self.noted = False
         if self.next_out >= self.group_end or self.stopped & ~STOPS_THAT_PASS or self.output.size > MOST_HELD:
             self._write()
             self._begin_group()
+        return 0
 
     cdef int _begin_group(self) noexcept:
         """The requests that were read since the last replies left are answered together, as Redis answers what one
@@ -697,10 +705,11 @@ cdef class Connection(Receiver):
         if self.next_in == self.next_out:
             self._close_gently()
 
-    def _close_gently(self):
+    cdef int _close_gently(self) except -1:
         self._write()
         if not self.closed and self.transport is not None:
             self.transport.close()
+        return 0
 
     def kill(self) -> None:
         """Close at once, whatever it is owed."""

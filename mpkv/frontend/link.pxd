@@ -20,6 +20,12 @@ cdef struct expected_t:             # one request that has not been answered
     uint32_t run                    # pages that its large words lie in, held until it is answered; 0: there are none
 
 
+cdef class Clock:
+    cdef int64_t latest_ms
+
+    cdef int64_t now_ms(self) noexcept
+
+
 cdef class Link:
     cdef readonly int shard
     cdef readonly bint up
@@ -30,7 +36,7 @@ cdef class Link:
     cdef Pool request_pages         # the frontend's own …
     cdef Pool reply_pages           # … and the worker's; None: there are none
     cdef size_t large               # words of so many bytes stay in shared pages
-    cdef object clock
+    cdef Clock clock
     cdef Buffer out                 # the batch that is being filled
     cdef uint32_t count             # its envelopes
     cdef size_t referred            # bytes that they refer to
@@ -64,7 +70,12 @@ cdef class Link:
     cdef int _expect(
         self, Receiver receiver, uint64_t index, uint64_t number, uint64_t size, Link leans_on=*, uint32_t run=*
     ) except -1
+    cdef bytes _seal(self)
+    cdef bytes _retain(self)
+    cpdef int flush_now(self) except -1
     cdef int flush(self) except -1
+    cpdef int retry(self) except -1
+    cdef bint is_idle(self) noexcept
     cdef bint _leans_wholly(self) noexcept
     cdef bint _transmit(self, bytes batch) except -1
     cdef int _take_batch(self, const char* at, size_t size) except -1

@@ -19,6 +19,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes
 from cpython.ref cimport Py_DECREF, Py_INCREF, PyObject
 from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcpy
+from posix.time cimport CLOCK_REALTIME, clock_gettime, timespec
 
 from mpkv.buffer cimport Buffer, buffer_append, buffer_free
 from mpkv.shm.board cimport LARGE_BY_REFERENCE, LARGE_WITHOUT_ROOM, REPLY_WAIT_NANOSECONDS, monotonic_ns, waited_ns
@@ -64,12 +65,23 @@ def link_generation(epoch: int, incarnation: int) -> int:
     return epoch << 32 | incarnation
 
 
+cdef class Clock:
+    """The time that a process's batches are stamped with: it never goes back (R4)."""
+
+    cdef int64_t now_ms(self) noexcept:
+        cdef timespec now
+        clock_gettime(CLOCK_REALTIME, &now)
+        self.latest_ms = max(self.latest_ms, <int64_t>now.tv_sec * 1000 + now.tv_nsec // 1_000_000)
+        return self.latest_ms
+
+
 cdef class Link:
-    """:param clock: returns the frontend's time in ms; :param on_event: called with (link, payload) for a worker's
+    """:param clock: one for all links of a process; :param on_event: called with (link, payload) for a worker's
     news; :param pages: for words of at least `large` bytes"""
 
     def __cinit__(
-        self, int shard, clock, on_event, in_flight_limit=32 << 20, Pool pages=None, size_t large=<size_t>-1
+        self, int shard, Clock clock not None, on_event, in_flight_limit=32 << 20, Pool pages=None,
+        size_t large=<size_t>-1,
     ):
         self.request_pages = pages
         self.large = large
@@ -331,19 +343,19 @@ cdef class Link:
         """Whether the batch should go before the turn ends."""
         return self.out.size + self.referred >= BATCH_BYTES or self.count >= BATCH_COUNT
 
-    def _seal(self) -> bytes:
+    cdef bytes _seal(self):
         """The batch as bytes, header filled in."""
         cdef batch_t* head = <batch_t*>self.out.data
         head.magic = BATCH_MAGIC
         head.epoch = self.epoch
         head.counter = self.sent_batches + 1
-        head.now_ms = self.clock()
+        head.now_ms = self.clock.now_ms()
         head.count = self.count
         head.sent_us = <uint32_t>(monotonic_ns() // 1000)
         return PyBytes_FromStringAndSize(self.out.data, self.out.size)
 
-    def _retain(self) -> bytes:
-        batch = self._seal()
+    cdef bytes _retain(self):
+        cdef bytes batch = self._seal()
         if not self.retained:
             self.front_left = self.count
         self.retained.append((batch, self.count))
@@ -352,11 +364,12 @@ cdef class Link:
         self.referred = 0
         return batch
 
-    def flush_now(self) -> None:
+    cpdef int flush_now(self) except -1:
         """Send the batch, even an empty one (a tick that carries the time)."""
         cdef bint tick = self.count == 0
+        cdef bytes batch
         if self.socket is None or (tick and self.unsent):
-            return
+            return 0
         batch = self._seal() if tick else self._retain()
         self.sent_batches += 1
         self.batches_out += 1
@@ -365,6 +378,7 @@ cdef class Link:
             begin_batch(&self.out)
         if self.unsent or not self._transmit(batch):
             self.unsent.append(batch)
+        return 0
 
     cdef int flush(self) except -1:
         """Send the batch, unless one is under way and this one is small: then it gathers more until the other is
@@ -382,6 +396,10 @@ cdef class Link:
             if under_way == 0 or (under_way == 1 and self.count >= SECOND_BATCH_COUNT) or self.is_full():
                 self.flush_now()
         return 0
+
+    cdef bint is_idle(self) noexcept:
+        """Whether its worker has nothing to do, and looks for the batch that is being filled in the ring."""
+        return self.up and not self.retained and not self.unsent and self.requests is not None
 
     cdef bint _leans_wholly(self) noexcept:
         """Whether all of the batch that is being filled are parts whose siblings wait with one other link."""
@@ -405,10 +423,11 @@ cdef class Link:
         self.requests.ring_bell()
         return True
 
-    def retry(self) -> None:
+    cpdef int retry(self) except -1:
         """Send what there was no room for before."""
         while self.unsent and self._transmit(self.unsent[0]):
             self.unsent.popleft()
+        return 0
 
     def hello(self, receiver) -> None:
         """The first message of a new frontend: asks for the last number that the worker executed."""

@@ -8,7 +8,6 @@ and connections ask of them, goes over `Frontend`.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import os
 import signal
@@ -29,7 +28,7 @@ from mpkv.frontend.connection import Connection
 from mpkv.frontend.dispatcher import Dispatcher
 from mpkv.frontend.intents import IntentRing
 from mpkv.frontend.limits import Limits
-from mpkv.frontend.link import Link, LinkFault
+from mpkv.frontend.link import Clock, Link, LinkFault
 from mpkv.frontend.listener import Listener, provide_descriptors
 from mpkv.frontend.memory import MemoryWatch
 from mpkv.frontend.pausing import Pausing
@@ -62,6 +61,9 @@ LINK_GAUGES: Final = {
     "inflight_bytes": "in_flight_bytes", "pending_commands": "waiting", "link_queue_bytes": "queue_bytes",
 }  # fmt: skip
 
+#: How old the frontend's numbers on the board are at most; INFO has them brought up to date.
+PUBLISH_S: Final = 0.5
+
 
 class Frontend:
     """All state of the process; handlers reach it as ``conn.server``."""
@@ -79,19 +81,20 @@ class Frontend:
         self.shards = segment.shape.workers
         self.table = commands.load()
         self.loop = asyncio.get_running_loop()
-        self._now_ms = 0
         self._bell: int = setup["bell"]
         self._supervisors_report: int = setup["supervisors_report"]
         self.clients: dict[int, Connection] = {}
         self.tasks: set[asyncio.Task[Any]] = set()
         self._number_at_tick = 0
+        self._published = 0.0
         self.in_transaction: transactions.Here | None = None  #: for which a handler is being called
         self.intents = IntentRing(segment.area("intents"), setup["runtime"], enabled=not config.debug_disable_intents)
         self._oldest_intent = (0, 0.0)  # its number, and since when it is the oldest
         self.pages = self._own_pages()
+        clock = Clock()
         self.links = [
             Link(
-                shard, self.clock_ms, self._take_event, config.worker_max_inflight, self.pages, config.large_value
+                shard, clock, self._take_event, config.worker_max_inflight, self.pages, config.large_value
             ) for shard in range(self.shards)
         ]  # fmt: skip
         workers = [Block(segment, FIRST_WORKER + shard) for shard in range(self.shards)]
@@ -168,12 +171,6 @@ class Frontend:
         self.segfault = self.questions.segfault
         self.shut_down = self.shutdown.on_request
 
-    def clock_ms(self) -> int:
-        """The time that batches are stamped with: never goes back (R4)."""
-        now = int(time.time() * 1000)
-        self._now_ms = max(self._now_ms, now)
-        return self._now_ms
-
     def _tick(self) -> None:
         """The pulse, `hz` times a second: time for the workers, and everything periodic."""
         self.loop.call_later(1 / self.config.hz, self._tick)
@@ -186,7 +183,9 @@ class Frontend:
         self.router.drain()
         self._relieve_intents()
         self.limits.check()
-        self.publish()
+        self._note_memory_peak()
+        if time.monotonic() - self._published >= PUBLISH_S:
+            self.publish()
         self.source.sample()
         if self.recovery.done and not self.shutdown.under_way:
             self.saver.tick()
@@ -202,6 +201,7 @@ class Frontend:
 
     def publish(self) -> None:
         """Bring this process's block of the board up to date."""
+        self._published = time.monotonic()
         block = self.block
         block.put("connected_clients", len(self.clients))
         block.put("blocked_clients", len(self.waiting.clients))
@@ -219,11 +219,16 @@ class Frontend:
         for name, attribute in LINK_GAUGES.items():
             block.put(name, sum(getattr(link, attribute) for link in self.links))
         block.put("large_pages_bytes", 0 if self.pages is None else self.pages.used_bytes)
-        for link in self.links:
-            block.put_link(link.shard, link.up, link.waiting, link.in_flight_bytes)
+        self.router.publish_links()
         self._publish_oldest_intent()
         self.limits.publish()
-        block.put("used_memory_peak", max(self.board.total("used_memory"), block.counter("used_memory_peak")))
+        self._note_memory_peak()
+
+    def _note_memory_peak(self) -> None:
+        """Of all shards together, which have it at different times."""
+        used = self.board.total("used_memory")
+        if used > self.block.counter("used_memory_peak"):
+            self.block.put("used_memory_peak", used)
 
     def _publish_oldest_intent(self) -> None:
         number = self.intents.oldest_number
@@ -297,11 +302,6 @@ class Frontend:
         elif kind == "reopen-log":
             logs.reopen()
 
-    def _bell_rang(self) -> None:
-        with contextlib.suppress(BlockingIOError):
-            os.eventfd_read(self._bell)
-        self.router.drain()
-
     def _callback_failed(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """A callback raised. Where that leaves open which reply belongs to whom, or what was recovered, a new frontend
         begins anew."""
@@ -327,7 +327,7 @@ class Frontend:
         if self.epoch == 1:
             self.recovery.nothing_to_recover()
         self.loop.add_reader(self.channel.fileno(), self.listen_to_supervisor)
-        self.loop.add_reader(self._bell, self._bell_rang)
+        self.loop.add_reader(self._bell, self.router.bell_rang, self._bell)
         self._tick()
         await self.shutdown.done.wait()
 

@@ -18,6 +18,8 @@ cdef class Receiver:
     cdef int note(self, uint64_t index, const note_t* note, int command, arguments) except -1
     # Whether nobody waits for the replies any more.
     cdef bint is_gone(self) noexcept
+    # Let what has gathered go to the client.
+    cdef int write_out(self) except -1
 
 
 cdef enum:

@@ -48,6 +48,9 @@ cdef class Receiver:
     cdef bint is_gone(self) noexcept:
         return False
 
+    cdef int write_out(self) except -1:
+        raise NotImplementedError
+
 
 cdef class Answer(Receiver):
     """An answer for the frontend itself: ``callback(kind, payload)``; kind None if it is lost."""

@@ -56,6 +56,7 @@ cdef class Router:
     cdef readonly size_t large              # what a large request is, in bytes
     cdef object loop
     cdef bint flush_scheduled
+    cdef bint reading                       # a connection is dispatching what it has read, the first of this turn
     cdef int64_t turn_began_ns              # when the flush was scheduled: with the first thing done in this turn
     cdef uint32_t turn_stamp                # the same in µs, modulo 2^32: what requests are marked with
     cdef public bint notes_wanted           # the slow log or the latency monitor is on
@@ -65,6 +66,7 @@ cdef class Router:
     cdef list stalled                       # connections that wait for room
     cdef uint64_t number_drained            # the last number when replies were taken last
     cdef uint64_t number_flushed            # … and when batches were flushed last
+    cdef uint64_t last_turn                 # requests in the last turn that had any
     cdef bint holding                       # small batches wait for the next turn
     cdef object flush_callback
     cdef public object crash_after_parts    # a fault for the tests: die when so many parts of a write are sent
@@ -85,6 +87,12 @@ cdef class Router:
     cdef void _begin_turn(self) noexcept
     cdef void _end_turn(self) noexcept
     cdef int schedule_flush(self) except -1
-    cdef int note_output(self, object connection) except -1
+    cdef void begin_read(self) noexcept
+    cdef int end_read(self) except -1
+    cdef Link _lone_link(self)
+    cdef int _send_lone(self, Link link) except -1
+    cpdef int drain(self) except -1
+    cdef int write_out(self) except -1
+    cdef int note_output(self, Receiver connection) except -1
     cdef int run_again(self, object connection) except -1
     cdef int stall(self, object connection) except -1

@@ -11,6 +11,7 @@ that have output are written once, and connections that used up their slice, or 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcmp, memset
+from posix.unistd cimport read
 
 from mpkv.frontend.intents cimport IntentRing, piece_t
 from mpkv.frontend.pending cimport (
@@ -166,7 +167,7 @@ cdef class Router:
         """
         cdef request_t head
         cdef Link link
-        cdef unsigned slot, shard
+        cdef unsigned slot, shard = 0
         cdef unsigned shards = self.shards
         cdef size_t keys, key
         cdef const arg_t* word
@@ -585,7 +586,54 @@ cdef class Router:
         if not self.flush_scheduled:
             self.flush_scheduled = True
             self._begin_turn()
-            self.loop.call_soon(self.flush_callback)
+            if not self.reading:
+                self.loop.call_soon(self.flush_callback)
+        return 0
+
+    cdef void begin_read(self) noexcept:
+        """A connection is about to dispatch what it has read."""
+        self.reading = not self.flush_scheduled
+
+    cdef int end_read(self) except -1:
+        """It has. A lone request goes at once, anything else at the end of the turn."""
+        cdef Link link
+        if self.reading:
+            self.reading = False
+            if self.flush_scheduled:
+                link = self._lone_link()
+                if link is None:
+                    self.loop.call_soon(self.flush_callback)
+                else:
+                    self._send_lone(link)
+        return 0
+
+    cdef Link _lone_link(self):
+        """The link of a request which is the first of this turn and will probably be the last, as that of the turn
+        before was, and whose worker has nothing to do; None if there is none."""
+        cdef Link link, found = None
+        if (
+            self.number != self.number_flushed + 1 or self.last_turn > 1 or self.holding
+            or self.again or self.stalled or self.written
+        ):
+            return None
+        for link in self.links:
+            if link.count:
+                if found is not None or not link.is_idle():
+                    return None
+                found = link
+        return found
+
+    cdef int _send_lone(self, Link link) except -1:
+        """End the turn with one request: there is nothing else to be sent, and nothing to be expected before the bell
+        rings."""
+        if self.memory.limit:
+            self._look_at_memory()
+        self.flush_scheduled = False
+        self.number_flushed = self.number_drained = self.number
+        link.flush_now()
+        self._end_turn()
+        if not link.doze():
+            self.schedule_flush()
         return 0
 
     def use_short_ping(self, bint on) -> None:
@@ -612,6 +660,8 @@ cdef class Router:
             self._look_at_memory()
         may_hold = self._may_hold()
         self.holding = False
+        if self.number != self.number_flushed:
+            self.last_turn = self.number - self.number_flushed
         self.number_flushed = self.number
         for link in self.links:
             link.hush()
@@ -644,10 +694,10 @@ cdef class Router:
 
     cdef bint _may_hold(self) except -1:
         """Whether small batches wait for one turn more, in which other clients may add to them: no time is waited,
-        clients are only looked at once more. A lone request goes at once.
+        clients are only looked at once more. Only while there is much to do: few clients have nothing to add.
         """
         cdef Link link
-        if self.holding or self.number == self.number_flushed:
+        if self.holding or self.number == self.number_flushed or self.last_turn < FEW:
             return False
         if self.number - self.number_flushed > 1:
             return True
@@ -656,7 +706,13 @@ cdef class Router:
                 return True
         return False
 
-    def drain(self) -> None:
+    def bell_rang(self, int bell) -> None:
+        """The eventfd that a worker rings when it has answered is readable."""
+        cdef uint64_t rung
+        if read(bell, &rung, sizeof(rung)) == sizeof(rung):
+            self.drain()
+
+    cpdef int drain(self) except -1:
         """Take the replies that have come."""
         cdef Link link
         # With requests just sent the loop comes by once more before the workers are told to ring: many have answered by
@@ -686,14 +742,17 @@ cdef class Router:
         if more or self.again:
             self.schedule_flush()
 
-    def write_out(self) -> None:
+    cdef int write_out(self) except -1:
         """Write every connection that has output, once."""
+        cdef Receiver connection
+        cdef list written
         if self.written:
             written, self.written = self.written, []
             for connection in written:
                 connection.write_out()
+        return 0
 
-    cdef int note_output(self, object connection) except -1:
+    cdef int note_output(self, Receiver connection) except -1:
         self.written.append(connection)
         return 0
 
@@ -706,12 +765,19 @@ cdef class Router:
         return 0
 
     def note_links(self) -> None:
-        """A link went up or down."""
+        """A link went up or down; who asks whether the server is ready finds it on the board."""
         cdef Link link
         self.shards_down = 0
         for link in self.links:
             if not link.up:
                 self.shards_down += 1
+        self.publish_links()
+
+    def publish_links(self) -> None:
+        """How the links stand, to the board."""
+        cdef Link link
+        for link in self.links:
+            self.block.put_link(link.shard, link.up, link.waiting, link.in_flight_bytes)
 
 
 def is_whole(spec, shards) -> bool:

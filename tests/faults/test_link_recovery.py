@@ -15,7 +15,7 @@ import zmq
 from mpkv.commands import spec as commands
 from mpkv.crash.report import name_of
 from mpkv.frontend.intents import IntentRing
-from mpkv.frontend.link import Link, LinkFault, link_generation
+from mpkv.frontend.link import Clock, Link, LinkFault, link_generation
 from mpkv.frontend.memory import MemoryWatch
 from mpkv.frontend.pending import Answer
 from mpkv.frontend.router import Router
@@ -71,7 +71,7 @@ class Frontend:
     def __init__(self, folder: Path) -> None:
         self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self.folder = folder
-        self.link = Link(0, lambda: 0, lambda *_: None)
+        self.link = Link(0, Clock(), lambda *_: None)
         self.table = commands.load()
         loop = SimpleNamespace(call_soon=lambda callback: None)
         intents = IntentRing(bytearray(1 << 16), str(folder))

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from mpkv.commands import spec
-from mpkv.frontend.link import Link, LinkFault
+from mpkv.frontend.link import Clock, Link, LinkFault
 from mpkv.frontend.pending import Answer, Exec, Receiver
 from mpkv.resp.decoder import decode
 from mpkv.sharding import slot_of
@@ -233,7 +233,7 @@ class Frontend:
 
     def __init__(self, segment: Segment, folder: Path) -> None:
         self.delivered: list[tuple[int, int | None]] = []
-        self.link = Link(0, lambda: 0, lambda *_: None)
+        self.link = Link(0, Clock(), lambda *_: None)
         rings = Ring(segment, 0), Ring(segment, 1)
         self.link.open(f"ipc://{folder}/nobody", 1, 1, *rings, Pool(segment, 1))
         self.replies = rings[1]
