@@ -100,6 +100,7 @@ cdef bint _enabled = False
 cdef bint _shows_words = False
 
 # What the process is at
+cdef bytes _keeps_the_batch = None
 cdef const char* _batch = NULL
 cdef size_t _batch_size = 0
 
@@ -628,10 +629,11 @@ cdef _let_go():
 
 
 cpdef int watch(bytes batch) except -1:
-    """The batch at hand, where the report finds the client; it must live until the next call. None: there is none."""
-    global _batch, _batch_size
+    """The batch at hand, where the report finds the client; None: there is none."""
+    global _batch, _batch_size, _keeps_the_batch
     _batch = <const char*>batch if batch is not None else NULL
     _batch_size = len(batch) if batch is not None else 0
+    _keeps_the_batch = batch            # and lets go of the one before, now that nothing points there
     return 0
 
 

@@ -611,10 +611,9 @@ cdef class Router:
         """The link of a request which is the first of this turn and will probably be the last, as that of the turn
         before was, and whose worker has nothing to do; None if there is none."""
         cdef Link link, found = None
-        if (
-            self.number != self.number_flushed + 1 or self.last_turn > 1 or self.holding
-            or self.again or self.stalled or self.written
-        ):
+        if self.number != self.number_flushed + 1 or self.last_turn > 1:
+            return None
+        if self.again or self.written:      # there is more to do in this turn
             return None
         for link in self.links:
             if link.count:

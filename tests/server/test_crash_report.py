@@ -278,6 +278,18 @@ def test_an_exception_that_nobody_caught_leaves_a_report() -> None:
     assert lines[-1] == END
 
 
+def test_the_batch_at_hand_is_there_for_the_report_when_its_execution_was_left_by_an_exception() -> None:
+    program = (
+        "from tests.helpers.envelopes import batch, request\n"
+        "handler.watch(batch([request('SINTER a b', number=5, client=77)]))\n"
+        "size = len(batch([request('SINTER a b')]))\n"
+        "others = [bytes([each]) * size for each in range(256)]\n"
+        "raise ValueError\n"
+    )
+    _, lines = crash(program)
+    assert "Executing: command sinter, number 5, client 77" in lines
+
+
 def test_a_recursion_without_end_fits_into_the_report() -> None:
     status, lines = crash("def f():\n    try:\n        f()\n    finally:\n        1 / 0\nf()")
     assert status == 1
