@@ -61,6 +61,8 @@ EXPIRING_RECEIVE_MS: Final = 3
 #: The pulse comes with the first batch after so many seconds, or a little sooner than `hz` times a second: that is with
 #: every tick of the frontend.
 PULSE_S: Final = 0.09
+#: The same while a snapshot's end is waited for.
+SAVING_PULSE_S: Final = 0.02
 #: How long commands wait at most while memory is freed.
 TIDY_US: Final = 500
 #: How long shared pages stay after a burst of large replies.
@@ -194,18 +196,27 @@ class Worker:
         """Receive, execute, answer; until told to stop."""
         tidies = False
         while not self._stopping:
-            until = 0.0 if self.expire_cycle.has_more else self._last_pulse + self._pulse_s
-            served = serve(self.link, self.executor, 0 if tidies else self._patience_ms(), until)
+            served = serve(self.link, self.executor, 0 if tidies else self._patience_ms(), self._until())
             tidies = self._tidy()
             if self.expire_cycle.goes_on() and self._child is None:
                 self._expire()
-            now = time.monotonic()
-            if not served or now - self._last_pulse >= self._pulse_s:
-                self._last_pulse = now
+            if not served or time.monotonic() >= self._pulse_due():
+                self._last_pulse = time.monotonic()
                 self._pulse()
         self._end_child()
         self.executor.flush()
         self.link.close()
+
+    def _until(self) -> float:
+        """When there is something else to do than to run batches."""
+        # The thread that joins parts has its turns between two batches, and a cycle of expiry the rest of its work
+        if self._join is not None or self.expire_cycle.has_more:
+            return 0.0
+        return self._pulse_due()
+
+    def _pulse_due(self) -> float:
+        saves = self._child is not None or self._join is not None
+        return self._last_pulse + (SAVING_PULSE_S if saves else self._pulse_s)
 
     def _patience_ms(self) -> int:
         """How long to wait for a batch."""
