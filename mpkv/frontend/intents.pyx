@@ -20,7 +20,9 @@ whenever the frontend dies each of them is found, at times twice; closed ones in
 costs a look at their number and nothing else.
 """
 
+from cpython.buffer cimport PyBUF_READ
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.memoryview cimport PyMemoryView_FromMemory
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
@@ -409,13 +411,13 @@ cdef class IntentRing:
             with open(file.path, "rb") as stream:
                 stream.seek(at)
                 head = stream.read(sizeof(record_t))
-                if len(head) < sizeof(record_t):
+                if <size_t>len(head) < sizeof(record_t):
                     return []
                 memcpy(&record, PyBytes_AS_STRING(head), sizeof(record_t))
                 content = stream.read(record.size - sizeof(record_t))
         except OSError:         # as a file that is cut off, somebody else's doing: no reason to stop serving
             return []
-        if len(content) < record.size - sizeof(record_t):
+        if <size_t>len(content) < record.size - sizeof(record_t):
             return []
         return _parts_behind(PyBytes_AS_STRING(content), record.parts)
 
@@ -470,7 +472,7 @@ cdef list _parts_behind(const char* data, uint32_t count):
 
 
 cdef tuple _part_of(const piece_t* piece):
-    return piece.shard, PyBytes_FromStringAndSize(piece.envelope, piece.size)
+    return piece.shard, PyMemoryView_FromMemory(<char*>piece.envelope, piece.size, PyBUF_READ)
 
 
 def _private(path: str, flags: int) -> int:

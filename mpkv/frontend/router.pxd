@@ -79,7 +79,8 @@ cdef class Router:
     ) except -1
     cdef int _scatter(
         self, Receiver receiver, uint64_t index, uint64_t client, int database, bint resp3, const info_t* info,
-        const arg_t* argv, size_t argc, const deal_t* deals, size_t keys, const uint32_t* count
+        const arg_t* argv, size_t argc, bint large, uint32_t run, const deal_t* deals, size_t keys,
+        const uint32_t* count
     ) except -1
     cdef int _intend(self, Parts waiting, const piece_t* pieces, size_t parts) except -1
     cdef bint _may_hold(self) except -1

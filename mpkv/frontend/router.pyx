@@ -23,7 +23,7 @@ from mpkv.wire cimport (
     CONTROL, CONTROL_MERGE, EXEC, FLAG_FIRST, FLAG_NO_BLOCK, FLAG_PART, FLAG_RESP3, FLAG_WATCHED, REQUEST, SHOWN_WORDS,
     begin_batch, clip_words, pack_request, request_t,
 )
-from mpkv.buffer cimport Buffer, buffer_append, buffer_free
+from mpkv.buffer cimport Buffer, buffer_append, buffer_free, buffer_reserve
 
 import os
 import signal
@@ -199,7 +199,9 @@ cdef class Router:
                     count[shard] += 1
                     word += info.step
                 if count[shard] != keys:
-                    return self._scatter(receiver, index, client, database, resp3, info, argv, argc, deals, keys, count)
+                    return self._scatter(
+                        receiver, index, client, database, resp3, info, argv, argc, large, run, deals, keys, count
+                    )
                 slot = deals[0].slot
             finally:
                 if deals != few:
@@ -240,11 +242,12 @@ cdef class Router:
 
     cdef int _scatter(
         self, Receiver receiver, uint64_t index, uint64_t client, int database, bint resp3, const info_t* info,
-        const arg_t* argv, size_t argc, const deal_t* deals, size_t keys, const uint32_t* count
+        const arg_t* argv, size_t argc, bint large, uint32_t run, const deal_t* deals, size_t keys,
+        const uint32_t* count
     ) except -1:
         """Several shards, a compiled merge: MSET MGET DEL UNLINK EXISTS TOUCH and their like.
 
-        :param deals: where each key goes; :param count: keys of each shard
+        :param large, run: as for `route`; :param deals: where each key goes; :param count: keys of each shard
         """
         cdef arg_t[STACK_WORDS] few
         cdef arg_t* words = few
@@ -254,6 +257,9 @@ cdef class Router:
         cdef int shard, last_shard = 0, parts = 0, part = 0, shards = self.shards
         cdef size_t key, total = 0, i, at
         cdef size_t step = info.step
+        cdef bint intends = info.write and self.intents.enabled
+        cdef bint spills
+        cdef Buffer whole                       # parts as they stand with the intents, where links have references only
         cdef size_t[MOST_SHARDS] begin          # where the words of each shard begin among all, ordered by shard
         cdef uint16_t[MOST_SHARDS] a_slot
         cdef piece_t[MOST_SHARDS] pieces
@@ -273,13 +279,22 @@ cdef class Router:
                     return GENERAL
                 if link.in_flight_bytes > link.in_flight_limit:
                     return NOT_NOW
-        if info.write and self.intents.spills(total + 16 * argc, parts):
-            return GENERAL
-        if info.write and not self.intents.takes(total + 16 * argc, parts):
+        spills = intends and self.intents.spills(total + 16 * argc, parts)
+        if intends and not self.intents.takes(total + 16 * argc, parts):
             return NOT_NOW
+        if spills:
+            try:
+                self.intents.prepare(total + 16 * argc, parts)
+            except errors.CommandError:
+                return GENERAL                  # there it is the reply
+        memset(&whole, 0, sizeof(whole))
+        if intends and large:
+            if buffer_reserve(&whole, total + argc * sizeof(uint32_t) + parts * (sizeof(request_t) + 8)) < 0:
+                raise MemoryError
         if argc > STACK_WORDS:
             words = <arg_t*>malloc(argc * sizeof(arg_t))
             if words == NULL:
+                buffer_free(&whole)
                 raise MemoryError
         self._begin_turn()
         self.number += 1
@@ -287,7 +302,7 @@ cdef class Router:
         if info.merge == MERGE_PLACES:
             gather.places = _places(deals, keys, shards, count)
         gather.step = step
-        if self.notes_wanted and not (info.write and self.intents.enabled):
+        if self.notes_wanted and (spills or not intends):
             gather.arguments = clip_words(argv + 1, argc - 1)       # no part holds them all
         self.block.add(SCATTERED_COMMANDS, 1)
         for key in range(keys):
@@ -307,25 +322,38 @@ cdef class Router:
         head.parts = parts
         head.counted_as = info.number
         head.queued_us = self.turn_stamp
-        for shard in range(shards):
-            if not count[shard]:
-                continue
-            link = <Link>self.link_pointers[shard]
-            last_link = <Link>self.link_pointers[last_shard] if shard != last_shard else None
-            head.argc = count[shard] * step
-            head.slot = a_slot[shard]
-            head.flags = FLAG_PART | (FLAG_FIRST if part == 0 else 0) | (FLAG_RESP3 if resp3 else 0)
-            i = link.out.size
-            link.pack(gather, part, &head, words + begin[shard], last_link)
-            # each part goes into another link's batch, so this stays where it is until all are packed
-            pieces[part].shard = shard
-            pieces[part].envelope = link.out.data + i
-            pieces[part].size = link.out.size - i
-            part += 1
-        if words != few:
-            free(words)
-        if info.write:
-            self._intend(gather, pieces, parts)
+        try:
+            for shard in range(shards):
+                if not count[shard]:
+                    continue
+                link = <Link>self.link_pointers[shard]
+                last_link = <Link>self.link_pointers[last_shard] if shard != last_shard else None
+                head.argc = count[shard] * step
+                head.slot = a_slot[shard]
+                head.flags = FLAG_PART | (FLAG_FIRST if part == 0 else 0) | (FLAG_RESP3 if resp3 else 0)
+                # what a piece points to stays where it is until all are packed: each is alone in its link's batch, or
+                # has its room in `whole`
+                pieces[part].shard = shard
+                if large:
+                    link.pack_large(gather, part, &head, words + begin[shard], run)
+                    if intends:
+                        i = whole.size
+                        if pack_request(&whole, &head, words + begin[shard]) < 0:
+                            raise MemoryError
+                        pieces[part].envelope = whole.data + i
+                        pieces[part].size = whole.size - i
+                else:
+                    i = link.out.size
+                    link.pack(gather, part, &head, words + begin[shard], last_link)
+                    pieces[part].envelope = link.out.data + i
+                    pieces[part].size = link.out.size - i
+                part += 1
+            if info.write:
+                self._intend(gather, pieces, parts)
+        finally:
+            if words != few:
+                free(words)
+            buffer_free(&whole)
         if self.memory.limit and info.needs_memory and self.memory.note_write(total + keys * LEAST_ENTRY):
             self._look_at_memory()
         self.schedule_flush()

@@ -47,6 +47,24 @@ def test_large_requests_that_a_dead_worker_had_not_begun_reach_its_successor_who
         assert all_pages_come_back(port)
 
 
+def test_a_large_part_that_a_dead_worker_had_not_begun_reaches_its_successor_whole() -> None:
+    port = free_port()
+    keys = [key_on(shard, "large") for shard in (1, 2)]
+    with faulty_server(metrics_port=port) as server:
+        sleeper = Client(server)
+        sleeper.send("DEBUG", "SLEEP", 60, 1)
+        assert not sleeper.answered_within(0.3)
+        writer, others = Client(server), Client(server)
+        writer.send("MSET", keys[0], sealed(1), keys[1], sealed(2))
+        wait_until(lambda: others.call("EXISTS", keys[1]) == 1, "the other part is done")
+        for number in range(12):  # the pages of the part that waits are nobody else's meanwhile
+            assert others.call("SET", key_on(3, f"large{number}"), sealed(100 + number)) == b"OK"
+        kill(server, "worker 1")
+        assert writer.receive() == b"OK"
+        assert writer.call("MGET", *keys) == [sealed(1), sealed(2)]
+        assert all_pages_come_back(port)
+
+
 def test_a_reply_that_was_under_way_when_its_worker_died_is_whole_or_does_not_come() -> None:
     port = free_port()
     with faulty_server(metrics_port=port) as server:

@@ -153,6 +153,20 @@ def test_values_over_all_shards_keep_their_places(running: Running) -> None:
         assert client.call(b"EXEC") == [reply for value in values for reply in (b"OK", value[::-1])]
 
 
+@pytest.mark.parametrize("size", [LARGE, MB, 5 * MB])
+def test_parts_of_a_write_over_shards_travel_by_reference(running: Running, size: int) -> None:
+    server, port = running
+    keys = keys_on_all_shards(server)[: server.workers]
+    values = [noise(size + place) for place in range(len(keys))]
+    before = by_reference(port)
+    with Client(server) as client:
+        assert client.call(b"MSET", *(word for pair in zip(keys, values, strict=True) for word in pair)) == b"OK"
+        assert by_reference(port) - before == len(keys)
+        for key, value in zip(keys, values, strict=True):
+            assert client.call(b"GET", key) == value
+    assert not list(server.runtime_dir.glob("intent-*"))
+
+
 def test_a_pipeline_of_large_and_small_requests_is_answered_in_order(running: Running) -> None:
     server, _ = running
     keys = keys_on_all_shards(server)
